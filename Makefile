@@ -1,0 +1,46 @@
+# `make demo` and `make test` set everything up on a machine that has Python 3.11 and make.
+PYTHON ?= python3.11
+VENV   ?= .venv
+DEMO   ?= demo
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+
+# Threads that wait must not spin: on a shared machine that costs several times the work itself.
+export OMP_WAIT_POLICY = PASSIVE
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help install demo test lint types check clean
+
+help:
+	@echo "make demo    synthetic radiographs -> pairs -> training -> report, in $(DEMO)/"
+	@echo "make test    the whole test suite"
+	@echo "make check   lint, types and tests"
+	@echo "make clean   remove $(VENV)/ and $(DEMO)/"
+
+install: $(READY)
+
+# torch first: a looser requirement would bring several GB of GPU packages with it.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $$(command -v $(PYTHON) || command -v python3) -m venv $(VENV)
+	$(BIN)/python -c "import sys; assert sys.version_info[:2] == (3, 11), f'Python 3.11 is needed, this is {sys.version}'"
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[test]"
+	touch $@
+
+demo: $(READY)
+	$(BIN)/python examples/demo.py --out $(DEMO)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+check: lint types test
+
+clean:
+	rm -rf $(VENV) $(DEMO)

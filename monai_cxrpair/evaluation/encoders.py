@@ -1,0 +1,147 @@
+"""The encoders that an evaluation compares: trained ones with their cards, and baselines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from monai_cxrpair.cohort import Cohort
+from monai_cxrpair.contrast import build_encoder, load_weights
+from monai_cxrpair.errors import CxrPairError
+
+CARD_FORMAT = "cxrpair-encoder/1"
+RANDOM, IMAGENET = "random weights", "ImageNet weights"
+# torchvision's constants, averaged over the three channels that a grey image repeats.
+IMAGENET_STATISTICS = (0.449, 0.226)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenEncoder:
+    """An encoder in eval mode, what its input is normalised with, and what its card says."""
+
+    network: nn.Module
+    mean: float
+    std: float
+    card: dict[str, Any]
+
+
+def read_card(encoder_file: str | Path) -> dict[str, Any]:
+    """The card `encoder.json` beside `encoder.pt`.
+
+    Raises:
+        CxrPairError: there is none, or it is not a card.
+    """
+    path = Path(encoder_file).with_suffix(".json")
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CxrPairError(f"{path}: the encoder's card cannot be read ({error.strerror}); keep it beside it") from error
+    except ValueError as error:
+        raise CxrPairError(f"{path}: the encoder's card is damaged ({error})") from error
+    if not isinstance(card, dict) or card.get("format") != CARD_FORMAT:
+        raise CxrPairError(f"{path}: not an encoder's card of the form {CARD_FORMAT}")
+    return card
+
+
+def named_files(encoder_file: str | Mapping[str, str] | None) -> dict[str, str]:
+    """`encoder_file` as name -> path; a single path is named after its folder.
+
+    Raises:
+        CxrPairError: nothing is named.
+    """
+    if not encoder_file:
+        raise CxrPairError("encoder_file is not set: name the encoder.pt of a training run, or a name -> path table")
+    if isinstance(encoder_file, Mapping):
+        return {str(name): str(path) for name, path in encoder_file.items()}
+    return {Path(encoder_file).absolute().parent.name or "encoder": str(encoder_file)}
+
+
+def common_image_size(encoder_file: str | Mapping[str, str] | None) -> int:
+    """The image size all encoders were trained at.
+
+    Raises:
+        CxrPairError: they were trained at different sizes.
+    """
+    sizes = {name: read_card(path)["preprocessing"]["image_size"] for name, path in named_files(encoder_file).items()}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise CxrPairError(f"encoder_file: trained at different image sizes ({listed}); evaluate them separately")
+    return int(next(iter(sizes.values())))
+
+
+def load_encoders(
+    encoder_file: str | Mapping[str, str], *, imagenet_weights: str | None, seed: int
+) -> tuple[dict[str, FrozenEncoder], dict[str, str]]:
+    """The baselines first, then the trained encoders in the order given.
+
+    Args:
+        encoder_file: one path, or name -> path.
+        imagenet_weights: a local torchvision state dict of the same network, or None.
+        seed: of the random weights.
+
+    Returns:
+        Name -> encoder; and name -> reason for each baseline that was not run.
+    """
+    files = named_files(encoder_file)
+    cards = {name: read_card(path) for name, path in files.items()}
+    first = next(iter(cards.values()))
+    name, pixels = str(first["encoder"]), first["preprocessing"]
+    devices = [torch.device("cpu")] if not torch.cuda.is_available() else None
+    with torch.random.fork_rng(devices=devices and []):  # the baseline leaves the run's own random numbers alone
+        torch.manual_seed(seed)
+        random = build_encoder(name)
+    encoders = {
+        RANDOM: FrozenEncoder(
+            network=random.eval(), mean=pixels["mean"], std=pixels["std"], card={"encoder": name, "seed": seed}
+        )
+    }
+    not_run = {}
+    if imagenet_weights:
+        network = build_encoder(name)
+        load_weights(network, imagenet_weights)
+        mean, std = IMAGENET_STATISTICS
+        encoders[IMAGENET] = FrozenEncoder(network=network.eval(), mean=mean, std=std, card={"encoder": name})
+    else:
+        not_run[IMAGENET] = "no file was given (imagenet_weights)"
+    for label, path in files.items():
+        card = cards[label]
+        network = build_encoder(str(card["encoder"]))
+        load_weights(network, path)
+        pixels = card["preprocessing"]
+        encoders[label] = FrozenEncoder(network=network.eval(), mean=pixels["mean"], std=pixels["std"], card=card)
+    return encoders, not_run
+
+
+def check_no_leak(
+    encoder_file: str | Mapping[str, str], *, cohort: Cohort, test_fraction: float, split_seed: int
+) -> dict[str, str]:
+    """No test patient may have been seen in pre-training.
+
+    Returns:
+        Encoder -> how that is known.
+
+    Raises:
+        CxrPairError: the encoder was pre-trained on this cohort with another split.
+    """
+    said = {}
+    fingerprint = cohort.fingerprint()
+    for name, path in named_files(encoder_file).items():
+        trained = read_card(path)["cohort"]
+        # The side of a patient is a hash of its id against the fraction: a smaller test side lies within a larger.
+        same_rule = trained["split_seed"] == split_seed and test_fraction <= trained["test_fraction"]
+        if same_rule:
+            said[name] = "test patients were held out of pre-training"
+        elif trained["fingerprint"] == fingerprint:
+            raise CxrPairError(
+                f"{name} was pre-trained with split_seed {trained['split_seed']} and test_fraction "
+                f"{trained['test_fraction']}, so test patients were seen; evaluate with the same two settings"
+            )
+        else:
+            said[name] = "pre-trained on another cohort: shared patients cannot be ruled out"
+    return said

@@ -1,0 +1,51 @@
+"""What inference writes: one row per radiograph."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from monai.engines import IterationEvents
+
+from monai_cxrpair.evaluation.results import write_text
+
+
+class WritePredictions:
+    """Handler of an evaluator: writes `predictions.csv` with the columns image, finding, probability, positive.
+
+    Args:
+        output_dir: gets the file.
+        finding: what is predicted.
+        threshold: `positive` is 1 from this probability on; None leaves the column empty.
+    """
+
+    def __init__(self, *, output_dir: str | Path, finding: str, threshold: float | None) -> None:
+        self.path = Path(output_dir) / "predictions.csv"
+        self.finding, self.threshold = finding, threshold
+        self.rows: list[list[Any]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Collect after each batch, write at the end."""
+        engine.add_event_handler(Events.STARTED, lambda _: self.rows.clear())
+        engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self.collect)
+        engine.add_event_handler(Events.COMPLETED, self.write)
+
+    def collect(self, engine: Engine) -> None:
+        """Take the predictions of one (decollated) batch."""
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            probability = float(output["pred"].flatten()[0])
+            positive = "" if self.threshold is None else int(probability >= self.threshold)
+            path = item["image"].meta["filename_or_obj"]
+            self.rows.append([path, self.finding, f"{probability:.6f}", positive])
+
+    def write(self, engine: Engine) -> None:
+        """Write the file, all or nothing."""
+        stream = io.StringIO()
+        csv.writer(stream, lineterminator="\n").writerows(
+            [["image", "finding", "probability", "positive"], *self.rows]
+        )
+        write_text(stream.getvalue(), self.path)
+        engine.logger.info("%d predictions in %s", len(self.rows), self.path)

@@ -1,0 +1,254 @@
+"""The linear protocol: many encoders, the same label draws, the same test patients, the same bootstrap replicates."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.evaluation.draws import LabelDraws, label_draws
+from monai_cxrpair.evaluation.metrics import auc, ci95, patient_weights, weighted_aucs
+from monai_cxrpair.evaluation.probe import LinearProbe
+
+# MoCo-CXR takes 500 (paper section 2); 2,000 steady the third digit of the interval and cost under a second.
+REPLICATES = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearResult:
+    """What the linear protocol measured.
+
+    Attributes:
+        encoders: name -> `auc_mean`, `auc_sd` (over draws, None for one draw), `ci95`, `auc_draws`, `c` (penalty of
+            each draw), `c_source`, and `subgroups` where asked for.
+        comparisons: all pairs, `{"a", "b", "protocol", "difference", "ci95", "p"}`, difference = a - b; `b` is
+            the one given earlier, so that baselines given first are subtracted.
+        counts: `train` and `test`, each with radiographs, patients, studies, labelled, present, absent,
+            uncertain, missing.
+        protocol: what was done: fraction, draws, seed, replicates, sizes, draws thrown away, replicates dropped.
+        draws: rows of the embeddings in each draw.
+        scores: name -> float64 (draws, n_test), the probability given by each draw's probe.
+        test_rows: (n_test,) the rows scored: those of the test side with a certain label.
+        test_labels: (n_test,) bool.
+        test_patients: (n_test,).
+    """
+
+    encoders: dict[str, dict[str, Any]]
+    comparisons: list[dict[str, Any]]
+    counts: dict[str, dict[str, int]]
+    protocol: dict[str, Any]
+    draws: list[NDArray[np.int64]]
+    scores: dict[str, NDArray[np.float64]]
+    test_rows: NDArray[np.int64]
+    test_labels: NDArray[np.bool_]
+    test_patients: NDArray[np.int64]
+
+
+def linear_protocol(
+    embeddings: Mapping[str, NDArray[np.float32]],
+    labels: ArrayLike,
+    patients: ArrayLike,
+    studies: ArrayLike,
+    train_rows: ArrayLike,
+    test_rows: ArrayLike,
+    *,
+    fraction: float,
+    draws: int,
+    seed: int,
+    replicates: int = REPLICATES,
+    subgroups: Mapping[str, NDArray[np.bool_]] | None = None,
+) -> LinearResult:
+    """Compare encoders by a linear probe on random label fractions.
+
+    Every encoder learns from the same draws and is tested on the same patients with the same bootstrap replicates,
+    so differences are paired. As in MoCo-CXR (paper section 2) a replicate's AUC is the mean over the draws' probes.
+    The intervals therefore tell how much depends on the test patients; how much depends on the labels drawn is
+    `auc_sd`; how much depends on the pre-training run needs several encoder files.
+
+    Args:
+        embeddings: name -> (N, F); F may differ.
+        labels: (N,) 1, 0, -1 uncertain, NaN missing; only 1 and 0 are used.
+        patients: (N,) integer codes.
+        studies: (N,) integer codes.
+        train_rows: rows the draws are taken from.
+        test_rows: rows to test on, of other patients.
+        fraction: share of the labelled training studies in a draw, in (0, 1].
+        draws: number of draws.
+        seed: of draws, folds and replicates.
+        replicates: bootstrap replicates.
+        subgroups: name -> (N,) mask; the AUC is also given within each.
+
+    Returns:
+        The figures, and the scores behind them.
+
+    Raises:
+        CxrPairError: where a patient is on both sides, a class is missing, or shapes do not match.
+    """
+    y = np.asarray(labels, dtype=np.float64)
+    who, which = np.asarray(patients), np.asarray(studies)
+    train, test = _rows(train_rows, len(y), "train_rows"), _rows(test_rows, len(y), "test_rows")
+    _check_inputs(embeddings, subgroups or {}, length=len(y))
+    _check_disjoint(who[train], who[test])
+
+    drawn = label_draws(y[train], who[train], which[train], fraction=fraction, draws=draws, seed=seed)
+    draw_rows = [train[rows] for rows in drawn]
+    scored = test[(y[test] == 0) | (y[test] == 1)]
+    present, groups = y[scored] == 1, who[scored]
+    if present.all() or not present.any():
+        raise CxrPairError(
+            f"the test side has {len(scored)} labelled radiographs, {int(present.sum())} with the finding: both "
+            "classes are needed; choose another `finding`, `subset` or split"
+        )
+    weights = patient_weights(groups, replicates=replicates, seed=seed)
+
+    scores: dict[str, NDArray[np.float64]] = {}
+    encoders: dict[str, dict[str, Any]] = {}
+    samples: dict[str, NDArray[np.float64]] = {}
+    for name, table in embeddings.items():
+        probes = [LinearProbe(seed=seed).fit(table[rows], y[rows], who[rows]) for rows in draw_rows]
+        scores[name] = np.stack([probe.predict_proba(table[scored]) for probe in probes])
+        encoders[name], samples[name] = _measure(present, scores[name], weights)
+        encoders[name]["c"] = [probe.c for probe in probes]
+        encoders[name]["c_source"] = [probe.c_source for probe in probes]
+        if subgroups:
+            encoders[name]["subgroups"] = {
+                group: _measure_within(mask[scored], present, scores[name], weights)
+                for group, mask in subgroups.items()
+            }
+    dropped = int(np.isnan(next(iter(samples.values()))).sum())
+    return LinearResult(
+        encoders=encoders,
+        comparisons=[_compare(a, b, encoders, samples) for b, a in combinations(embeddings, 2)],
+        counts={"train": _count(y[train], who[train], which[train]), "test": _count(y[test], who[test], which[test])},
+        protocol=_describe(drawn, fraction=fraction, seed=seed, replicates=replicates, dropped=dropped),
+        draws=draw_rows,
+        scores=scores,
+        test_rows=scored,
+        test_labels=present,
+        test_patients=groups,
+    )
+
+
+def paired_p(differences: NDArray[np.float64]) -> float:
+    """Two-sided bootstrap p of "no difference": twice the smaller tail, each tail counted with one more.
+
+    Args:
+        differences: (R,) one for each replicate; NaN is left out.
+
+    Returns:
+        p in (0, 1]; at least 2 / (R + 1).
+    """
+    values = differences[~np.isnan(differences)]
+    tail = min((values <= 0).sum(), (values >= 0).sum())
+    return float(min(1.0, 2 * (tail + 1) / (len(values) + 1)))
+
+
+def _measure(
+    present: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.int16]
+) -> tuple[dict[str, Any], NDArray[np.float64]]:
+    """AUC of each draw, their mean, SD and CI; and the bootstrap samples (R,) of the mean."""
+    per_draw = [auc(present, row) for row in scores]
+    samples = np.mean([weighted_aucs(present, row, weights) for row in scores], axis=0)
+    figures = {
+        "auc_mean": float(np.mean(per_draw)),
+        "auc_sd": float(np.std(per_draw, ddof=1)) if len(per_draw) > 1 else None,
+        "ci95": list(ci95(samples)),
+        "auc_draws": per_draw,
+    }
+    return figures, samples
+
+
+def _measure_within(
+    mask: NDArray[np.bool_], present: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.int16]
+) -> dict[str, Any]:
+    inside = present[mask]
+    counts = {"radiographs": len(inside), "present": int(inside.sum())}
+    if not len(inside):
+        return {"not_measured": "no labelled test radiograph in this subgroup", **counts}
+    if inside.all() or not inside.any():
+        state = "with" if inside.all() else "without"
+        return {"not_measured": f"all {len(inside)} labelled test radiographs are {state} the finding", **counts}
+    figures, samples = _measure(inside, scores[:, mask], weights[:, mask])
+    return {**figures, **counts, "replicates_dropped": int(np.isnan(samples).sum())}
+
+
+def _compare(
+    a: str, b: str, encoders: Mapping[str, dict[str, Any]], samples: Mapping[str, NDArray[np.float64]]
+) -> dict[str, Any]:
+    differences = samples[a] - samples[b]
+    return {
+        "a": a,
+        "b": b,
+        "protocol": "linear",
+        "difference": encoders[a]["auc_mean"] - encoders[b]["auc_mean"],
+        "ci95": list(ci95(differences)),
+        "p": paired_p(differences),
+    }
+
+
+def _rows(rows: ArrayLike, length: int, name: str) -> NDArray[np.int64]:
+    values = np.asarray(rows)
+    if values.dtype == np.bool_ or values.ndim != 1:
+        raise CxrPairError(f"{name} must be row numbers (n,), got {values.dtype} of shape {values.shape}")
+    if not len(values):
+        raise CxrPairError(f"{name} is empty: the split leaves no radiograph on that side")
+    if values.min() < 0 or values.max() >= length or len(np.unique(values)) != len(values):
+        raise CxrPairError(f"{name} must be distinct rows from 0 to {length - 1}, got {values.min()} to {values.max()}")
+    return values.astype(np.int64)
+
+
+def _check_inputs(
+    embeddings: Mapping[str, NDArray[np.float32]], subgroups: Mapping[str, NDArray[np.bool_]], *, length: int
+) -> None:
+    if not embeddings:
+        raise CxrPairError("no encoder to evaluate: give `encoder_file` or a baseline")
+    for name, table in embeddings.items():
+        if table.ndim != 2 or len(table) != length:
+            raise CxrPairError(f"embeddings of '{name}' must be ({length}, F), got {table.shape}")
+    for name, mask in subgroups.items():
+        if mask.dtype != np.bool_ or mask.shape != (length,):
+            raise CxrPairError(f"subgroup '{name}' must be a bool mask ({length},), got {mask.dtype} {mask.shape}")
+
+
+def _check_disjoint(train_patients: NDArray[np.int64], test_patients: NDArray[np.int64]) -> None:
+    """Invariant 1. The draws are rows of the training side, so this covers them."""
+    shared = np.intersect1d(train_patients, test_patients)
+    if len(shared):
+        raise CxrPairError(
+            f"{len(shared)} patients are on the training and on the test side (codes {shared[:5].tolist()}): "
+            "split by patient"
+        )
+
+
+def _count(labels: NDArray[np.float64], patients: NDArray[np.int64], studies: NDArray[np.int64]) -> dict[str, int]:
+    present, absent = int((labels == 1).sum()), int((labels == 0).sum())
+    return {
+        "radiographs": len(labels),
+        "patients": len(np.unique(patients)),
+        "studies": np.unique(np.stack([patients, studies]), axis=1).shape[1],
+        "labelled": present + absent,
+        "present": present,
+        "absent": absent,
+        "uncertain": int((labels == -1).sum()),
+        "missing": int(np.isnan(labels).sum()),
+    }
+
+
+def _describe(drawn: LabelDraws, *, fraction: float, seed: int, replicates: int, dropped: int) -> dict[str, Any]:
+    sizes = [len(rows) for rows in drawn]
+    return {
+        "label_fraction": fraction,
+        "draws": len(drawn),
+        "seed": seed,
+        "replicates": replicates,
+        "replicates_dropped": dropped,
+        "uncertain": "ignore",
+        "level": "image",
+        "labelled_studies": drawn.labelled_studies,
+        "studies_per_draw": drawn.studies_per_draw,
+        "radiographs_per_draw": [min(sizes), max(sizes)],
+        "redrawn": drawn.redrawn,
+    }

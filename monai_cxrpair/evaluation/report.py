@@ -1,0 +1,190 @@
+"""`report.html`: one file that opens from a file share, without network or scripts, and prints."""
+
+import base64
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from monai_cxrpair.evaluation import results as fmt
+from monai_cxrpair.evaluation.roc import draw_roc
+
+# Keys of cards and protocols that read badly when only the underscores are taken out.
+_LABELS = {
+    "auc": "AUC",
+    "ci95": "95 % CI",
+    "max_epochs": "epochs",
+    "self_pair_rate": "queries paired with themselves",
+    "redrawn": "draws thrown away for want of a class",
+    "replicates": "bootstrap replicates",
+    "replicates_dropped": "replicates without both classes, dropped",
+    "radiographs_per_draw": "labelled radiographs in a draw, least and most",
+    "studies_per_draw": "labelled studies in a draw",
+    "labelled_studies": "labelled studies to draw from",
+    "sha256": "SHA-256",
+}
+
+
+def write_report(
+    results: Mapping[str, Any], *, out_dir: Path, roc: Mapping[str, Mapping[str, Any]] | None = None
+) -> Path:
+    """Write `results.json`, `roc.png`, `roc.svg` and `report.html`.
+
+    Every number in the report stands in `results.json`, the ROC curves too (key `roc`).
+
+    Args:
+        results: as `results_dict` makes it; keys that are absent leave their section out.
+        out_dir: folder, created where absent.
+        roc: encoder -> `roc_band(...)`; None: no picture.
+
+    Returns:
+        Path of the report.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    # The report shows what is in the file, so it is made from the very same values.
+    data = fmt.plain({**results, **({"roc": roc} if roc else {})})
+    fmt.write_results(data, out_dir / "results.json")
+    picture = None
+    if roc:
+        aucs = {name: fmt.number(entry["linear"]["auc_mean"]) for name, entry in data["encoders"].items()}
+        _, svg = draw_roc(data["roc"], aucs, out_dir=out_dir)
+        picture = "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode("ascii")
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,  # the template's name ends in .j2, so guessing by the ending would leave it off
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=fmt.number,
+        interval=fmt.interval,
+        p_value=fmt.p_value,
+        label=label,
+        value=value,
+        name=human,
+        unbroken=unbroken,
+    )
+    environment.tests["established"] = fmt.established
+    page = environment.get_template("report.html.j2").render(
+        r=data, picture=picture, verdict=verdict(data), scale=_Scale(data), facts=facts, subgroups=_subgroups(data)
+    )
+    report = out_dir / "report.html"
+    fmt.write_text(page + "\n", report)
+    return report
+
+
+def verdict(results: Mapping[str, Any]) -> list[str]:
+    """What was found, in plain words: each encoder against the reference, then the best against the rest.
+
+    Args:
+        results: the layout of `results.json`.
+
+    Returns:
+        Sentences. One says so for every difference whose CI includes 0.
+    """
+    figures = {name: entry["linear"] for name, entry in results["encoders"].items()}
+    best = max(figures, key=lambda name: figures[name]["auc_mean"])
+    reference = results.get("reference") or fmt.reference_encoder(figures)
+    finding = human(results["finding"])
+    if len(figures) == 1:
+        return [
+            f"{best} reaches an AUC of {fmt.number(figures[best]['auc_mean'])} for {finding} "
+            f"(95 % CI {fmt.interval(figures[best])}). Nothing was there to compare it with."
+        ]
+    sentences = [
+        f"Highest mean AUC for {finding}: {best}, {fmt.number(figures[best]['auc_mean'])} "
+        f"(95 % CI {fmt.interval(figures[best])})."
+    ]
+    pairs = [(name, reference) for name in figures if name != reference]
+    pairs += [(best, name) for name in figures if name not in (best, reference)] if best != reference else []
+    for a, b in dict.fromkeys(pairs):
+        found = _difference(results.get("comparisons", ()), a, b)
+        if found is not None:
+            sentences.append(_sentence(a, b, *found))
+    return sentences
+
+
+def _difference(comparisons: Any, a: str, b: str) -> tuple[float, float, float] | None:
+    """Difference a - b with its CI, whichever way round it was stored."""
+    for pair in comparisons:
+        low, high = pair["ci95"]
+        if (pair["a"], pair["b"]) == (a, b):
+            return pair["difference"], low, high
+        if (pair["a"], pair["b"]) == (b, a):
+            return -pair["difference"], -high, -low
+    return None
+
+
+def _sentence(a: str, b: str, difference: float, low: float, high: float) -> str:
+    if low > 0:
+        return f"{a} beats {b} by {difference:.3f} AUC (95 % CI {low:.3f} to {high:.3f})."
+    if high < 0:
+        return f"{a} is worse than {b} by {-difference:.3f} AUC (95 % CI {-high:.3f} to {-low:.3f})."
+    return (
+        f"A difference between {a} and {b} is NOT established: {difference:+.3f} AUC, "
+        f"and the 95 % CI ({low:+.3f} to {high:+.3f}) includes 0."
+    )
+
+
+class _Scale:
+    """Where an AUC lies on the small axis of the table, in percent; the axis holds every interval and 0.5."""
+
+    def __init__(self, results: Mapping[str, Any]) -> None:
+        shown = [0.5]
+        for entry in results["encoders"].values():
+            linear = entry["linear"]
+            for figures in (linear, *linear.get("subgroups", {}).values()):
+                shown += figures.get("ci95", [])
+        self.low = max(0.0, int(min(shown) * 20) / 20)
+        self.high = min(1.0, -int(-max(shown) * 20 - 1) / 20)
+
+    def __call__(self, auc: float) -> str:
+        return f"{100 * (auc - self.low) / (self.high - self.low):.2f}"
+
+
+def _subgroups(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Subgroup -> encoder -> figures: a reader compares encoders within a subgroup."""
+    table: dict[str, dict[str, Any]] = {}
+    for name, entry in results["encoders"].items():
+        for group, figures in entry["linear"].get("subgroups", {}).items():
+            table.setdefault(group, {})[name] = figures
+    return table
+
+
+def facts(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Label and value of each entry of a card; nested cards as `outer: inner`, empty entries left out."""
+    for key, item in entries.items():
+        if isinstance(item, Mapping):
+            yield from facts(item, f"{prefix}{label(key)}: ")
+        elif item is not None and item != "" and item != []:
+            yield prefix + label(key), value(item)
+
+
+def label(key: str) -> str:
+    """A key in words."""
+    return _LABELS.get(key, " ".join("AUC" if word == "auc" else word for word in key.split("_")))
+
+
+def unbroken(sentence: str) -> str:
+    """No line break inside `95 % CI`."""
+    return sentence.replace("95 % CI", "95\u00a0%\u00a0CI")
+
+
+def human(finding: str) -> str:
+    """`pleural_effusion` -> `pleural effusion`."""
+    return finding.replace("_", " ")
+
+
+def value(item: Any) -> str:
+    """A value of a card: yes/no, four significant digits, lists with commas."""
+    if isinstance(item, bool):
+        return "yes" if item else "no"
+    if isinstance(item, int):
+        return f"{item:,}" if abs(item) >= 10_000 else str(item)
+    if isinstance(item, float):
+        return f"{item:.4g}"
+    if isinstance(item, list):
+        return ", ".join(value(part) for part in item)
+    return "–" if item is None else str(item)

@@ -1,0 +1,118 @@
+"""The radiographs of a cohort, decoded once and kept as 8 bits."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.data import CacheDataset
+
+from monai_cxrpair.cohort import Cohort
+from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.imaging.augment import apply_views, centered
+
+logger = logging.getLogger(__name__)
+
+UNREADABLE_SHOWN = 3
+
+
+class RadiographCacheDataset(CacheDataset):
+    """Caches each radiograph's deterministic part once, as uint8 (h, w), and returns centred square views.
+
+    Args:
+        cohort: the radiographs; item i of the dataset is row i of `self.cohort`.
+        transform: the preprocessing of `{"image": path}`, ending in float (1, h, w) in [0, 1].
+        image_size: of the square views, in pixels.
+        num_workers: threads that fill the cache.
+        max_unreadable: the share of radiographs that may turn out unreadable. They are left out and reported;
+            more than that is an error.
+
+    Attributes:
+        cohort: the radiographs that could be read.
+        unreadable: one line for each that could not.
+
+    Raises:
+        CxrPairError: more unreadable radiographs than allowed.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        *,
+        transform: Callable[..., Any],
+        image_size: int,
+        num_workers: int = 2,
+        max_unreadable: float = 0.01,
+    ) -> None:
+        self.image_size = image_size
+        self.unreadable: list[str] = []
+        super().__init__(
+            data=[{"image": str(path)} for path in cohort.paths()],
+            transform=transform,
+            num_workers=num_workers,
+            progress=sys.stderr.isatty(),
+            copy_cache=False,
+        )
+        self.cohort = self._leave_out_unreadable(cohort, max_unreadable)
+
+    def pixel_statistics(self) -> tuple[float, float]:
+        """Mean and standard deviation of the cached pixels in [0, 1], each radiograph weighted equally."""
+        means = np.array([image.mean() for image in self._cache]) / 255.0
+        squares = np.array([np.square(image, dtype=np.float32).mean() for image in self._cache]) / 255.0**2
+        mean = float(means.mean())
+        return mean, float(np.sqrt(max(squares.mean() - mean**2, 1e-8)))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
+        """One item: as a batch, without the batch dimension."""
+        return {name: value[0] for name, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
+        """A batch; torch's loader calls it with all its row numbers.
+
+        Returns:
+            `image` uint8 (B, 1, S, S): the largest centred square, and `row` int64 (B,).
+        """
+        rows = np.asarray(indices, dtype=np.int64)
+        images = [self._cache[row] for row in rows]
+        return {"image": apply_views(images, centered(len(rows)), size=self.image_size), "row": rows}
+
+    def _load_cache_item(self, idx: int) -> npt.NDArray[np.uint8] | None:
+        """One radiograph as uint8 (h, w); None if it cannot be read, which is counted afterwards."""
+        try:
+            image = self.transform(self.data[idx])["image"]
+        except CxrPairError as error:
+            self.unreadable.append(str(error))
+            return None
+        except RuntimeError as error:  # MONAI's Compose wraps what a transform raises
+            if not isinstance(error.__cause__, CxrPairError):
+                raise
+            self.unreadable.append(str(error.__cause__))
+            return None
+        return np.rint(np.asarray(image, dtype=np.float32)[0] * 255.0).astype(np.uint8)
+
+    def _leave_out_unreadable(self, cohort: Cohort, allowed: float) -> Cohort:
+        readable = [i for i, image in enumerate(self._cache) if image is not None]
+        lost = len(self._cache) - len(readable)
+        if not lost:
+            return cohort
+        shown = "; ".join(sorted(self.unreadable)[:UNREADABLE_SHOWN])
+        if lost > allowed * len(self._cache):
+            raise CxrPairError(
+                f"{lost} of {len(self._cache)} radiographs cannot be read: {shown}. "
+                "Remove them from the cohort, or raise max_unreadable"
+            )
+        logger.warning("%d of %d radiographs cannot be read and are left out: %s", lost, len(self._cache), shown)
+        self.data = [self.data[i] for i in readable]
+        self._cache = [self._cache[i] for i in readable]
+        self.cache_num = len(readable)
+        return cohort.take(np.asarray(readable, dtype=np.int64))
+
+
+def as_tensors(batch: Mapping[str, npt.NDArray[Any]]) -> dict[str, torch.Tensor]:
+    """`collate_fn` of the loader: the dataset already returns whole batches, only the type changes."""
+    return {name: torch.from_numpy(value) for name, value in batch.items()}

@@ -1,0 +1,91 @@
+"""The dataset of query/key pairs: a MONAI `CacheDataset` that knows the metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from monai_cxrpair.cohort import Cohort
+from monai_cxrpair.imaging.augment import Augmentation, apply_views
+from monai_cxrpair.imaging.cache import RadiographCacheDataset
+from monai_cxrpair.pairing import PairCriterion, PairSampler
+
+
+class PairCacheDataset(RadiographCacheDataset):
+    """Returns pairs of cached radiographs, drawn and augmented afresh in every epoch.
+
+    Random numbers belong to (seed, epoch, rows of the batch), not to a process: the same seed gives the same pairs
+    and views whatever the number of workers, and no two epochs or batches repeat each other's.
+
+    Args:
+        cohort: the radiographs; item i of the dataset is row i of `self.cohort`.
+        pairing: the `pairing` section of a config (see `PairCriterion`), or None for plain MoCo.
+        augmentation: the `augmentation` section of a config (see `Augmentation`).
+        keys: K, keys per query.
+        seed: of pairs and views.
+        transform, image_size, num_workers, max_unreadable: see `RadiographCacheDataset`.
+
+    Raises:
+        CxrPairError: a setting out of range; more unreadable radiographs than allowed.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        *,
+        transform: Callable[..., Any],
+        pairing: Mapping[str, Any] | None,
+        augmentation: Mapping[str, Any],
+        image_size: int,
+        keys: int = 1,
+        seed: int = 0,
+        num_workers: int = 2,
+        max_unreadable: float = 0.01,
+    ) -> None:
+        criterion = PairCriterion.from_config(pairing)  # before the images are read: a typing mistake shows at once
+        self.augmentation = Augmentation.from_config(augmentation)
+        self.keys, self.seed = keys, seed
+        # Shared memory, so that persistent workers see the epoch that the trainer sets.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        super().__init__(
+            cohort,
+            transform=transform,
+            image_size=image_size,
+            num_workers=num_workers,
+            max_unreadable=max_unreadable,
+        )
+        self.sampler = PairSampler(self.cohort, criterion, seed=seed)
+        self._patient, self._study = self.cohort.codes("patient_id"), self.cohort.codes("study_id")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the random numbers of this epoch; the trainer calls it before each."""
+        self._epoch[0] = epoch
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
+        """A batch of pairs; torch's loader calls it with all the row numbers of a batch.
+
+        Returns:
+            `query` uint8 (B, 1, S, S), `key` uint8 (B, K, 1, S, S), `affinity` float32 (B, K), and int64 codes
+            `row`, `patient`, `study` (B,) of the query and `key_row`, `key_study` (B, K) of the keys.
+        """
+        rows = np.asarray(indices, dtype=np.int64)
+        rng = np.random.default_rng([self.seed, int(self._epoch[0]), *rows.tolist()])
+        key_rows, affinity = self.sampler.draw(rows, self.keys, rng=rng)
+        return {
+            "query": self._views(rows, rng),
+            "key": self._views(key_rows.ravel(), rng).reshape(*key_rows.shape, 1, self.image_size, self.image_size),
+            "affinity": affinity,
+            "row": rows,
+            "patient": self._patient[rows],
+            "study": self._study[rows],
+            "key_row": key_rows,
+            "key_study": self._study[key_rows],
+        }
+
+    def _views(self, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+        params = self.augmentation.draw(len(rows), rng)
+        return apply_views([self._cache[row] for row in rows], params, size=self.image_size)

@@ -1,0 +1,71 @@
+"""The value-of-interest stage of the DICOM pixel chain: modality output in, [0, 1] out (PS3.3 C.11.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from monai_cxrpair.errors import CxrPairError
+
+Floats = npt.NDArray[np.float64]
+
+WINDOW_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+
+
+def apply_window(values: Floats, *, center: float, width: float, function: str = "LINEAR") -> Floats:
+    """One of the three window functions of PS3.3 C.11.2.1.2 and C.11.2.1.3.
+
+    Args:
+        values: modality output, any shape.
+        center: Window Center (0028,1050).
+        width: Window Width (0028,1051): at least 1 for LINEAR, above 0 for the others.
+        function: VOI LUT Function (0028,1056).
+
+    Returns:
+        Values in [0, 1], the shape of `values`.
+
+    Raises:
+        CxrPairError: a width or function that the standard does not allow.
+    """
+    if function not in WINDOW_FUNCTIONS:
+        raise CxrPairError(f"VOI LUT Function is {function!r}: the standard knows {', '.join(WINDOW_FUNCTIONS)}")
+    if width < 1 if function == "LINEAR" else width <= 0:
+        raise CxrPairError(f"Window Width is {width:g}: too small for {function}")
+    if function == "SIGMOID":
+        # Written with tanh, since exp overflows far outside the window: 1/(1+exp(-z)) = (1+tanh(z/2))/2.
+        return 0.5 * (1.0 + np.tanh(2.0 * (values - center) / width))
+    if function == "LINEAR_EXACT":
+        return np.clip((values - center) / width + 0.5, 0.0, 1.0)
+    if width == 1:
+        return (values > center - 0.5).astype(np.float64)
+    return np.clip((values - (center - 0.5)) / (width - 1.0) + 0.5, 0.0, 1.0)
+
+
+def apply_voi_lut(values: Floats, item: Any) -> Floats:
+    """One item of a VOI LUT Sequence (0028,3010): values below and above the table take its ends (C.11.2.1.1).
+
+    Args:
+        values: modality output, any shape.
+        item: the pydicom Dataset of the sequence item.
+
+    Returns:
+        Values in [0, 1]: the table's entries over their full range of bits.
+
+    Raises:
+        CxrPairError: a table whose length is not what its descriptor says.
+    """
+    entries, first, bits = (int(v) for v in item.LUTDescriptor)
+    entries = entries or 65536  # 0 stands for 2^16 (C.11.2.1.1)
+    data = item.LUTData
+    if isinstance(data, bytes):
+        data = np.frombuffer(data, dtype=np.uint8 if len(data) == entries else "<u2")
+    table = np.asarray(data, dtype=np.float64)
+    if len(table) != entries or not 8 <= bits <= 16:
+        raise CxrPairError(f"VOI LUT has {len(table)} entries of {bits} bits, its descriptor says {entries}")
+    # A signed first value is written as unsigned where the file stores it so; the modality output decides.
+    if first > 32767 and values.min() < 0:
+        first -= 65536
+    index = np.clip(np.rint(values) - first, 0, entries - 1).astype(np.int64)
+    return table[index] / (2.0**bits - 1.0)

@@ -1,0 +1,135 @@
+"""What the bundle's configs call: checks before anything runs, and errors a person can read."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+import monai_cxrpair
+from monai_cxrpair.cohort import Cohort
+from monai_cxrpair.errors import CxrPairError
+
+# Sections that MONAI itself looks up by name, so nothing in a config refers to them.
+MONAI_SECTIONS = {
+    "_meta_", "imports", "bundle_root", "dataset_dir", "device", "network_def", "inferer", "evaluator", "dataset",
+    "train", "validate", "val_interval", "handlers", "preprocessing", "postprocessing", "key_metric", "displayable_configs",
+    "initialize", "finalize", "run", "training", "evaluating", "inference",
+    # added by `--tracking`
+    "tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0",
+}  # fmt: skip
+
+REFERENCE = re.compile(r"[@%]([A-Za-z_]\w*)")
+
+
+def begin() -> None:
+    """First step of every run: refuse unknown settings, and show a user's mistake as one line."""
+    sys.excepthook = _one_line
+    refuse_unknown_keys(_running_parser().get())
+
+
+def refuse_unknown_keys(config: dict[str, Any]) -> None:
+    """An overridden key that nothing in the config refers to is a typing mistake; MONAI would ignore it.
+
+    Raises:
+        CxrPairError: names the key and the nearest known one.
+    """
+    used = set(_references(config))
+    known = used | (MONAI_SECTIONS & config.keys())
+    for key in config:
+        if key not in known and key not in MONAI_SECTIONS:
+            near = difflib.get_close_matches(key, known & config.keys(), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise CxrPairError(f"--{key} is not a setting of this config{hint}")
+
+
+def check_version(required: str) -> None:
+    """The bundle and the installed package must be of one version.
+
+    Raises:
+        CxrPairError: they are not.
+    """
+    if required != monai_cxrpair.__version__:
+        raise CxrPairError(
+            f"this bundle needs monai-cxrpair {required}, installed is {monai_cxrpair.__version__}: "
+            f"pip install monai-cxrpair=={required}"
+        )
+
+
+def open_cohort(cohort_file: str, *, root: str | None) -> Cohort:
+    """The cohort of a run.
+
+    Args:
+        cohort_file: written by `cxrpair index`.
+        root: folder of the images, where it is not the one stored in the file.
+
+    Raises:
+        CxrPairError: no file was named, or it cannot be read.
+    """
+    if not cohort_file:
+        raise CxrPairError("cohort_file is not set: make one with `cxrpair index SOURCE --out cohort.parquet`")
+    return Cohort.read(cohort_file, root=root or None)
+
+
+def find_radiographs(*, cohort_file: str | None, dataset_dir: str | None, subset: str | None) -> list[dict[str, str]]:
+    """What inference reads: the radiographs of a cohort, or every file below a folder.
+
+    Returns:
+        MONAI's data list, `{"image": path}`.
+
+    Raises:
+        CxrPairError: neither is given, or there is nothing in it.
+    """
+    if cohort_file:
+        cohort = open_cohort(cohort_file, root=dataset_dir)
+        paths = (cohort.where(subset) if subset else cohort).paths()
+    elif dataset_dir:
+        folder = Path(dataset_dir)
+        if not folder.exists():
+            raise CxrPairError(f"dataset_dir is {folder}: there is no such folder")
+        paths = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else [folder]
+    else:
+        raise CxrPairError("set cohort_file to a cohort, or dataset_dir to a folder of radiographs")
+    if not paths:
+        raise CxrPairError(f"dataset_dir is {dataset_dir}: there is no file in it")
+    return [{"image": str(path)} for path in paths]
+
+
+def _references(config: Any) -> set[str]:
+    """The top-level keys that any `@key` or `%key` in a config refers to."""
+    if isinstance(config, dict):
+        return set().union(*(_references(value) for value in config.values())) if config else set()
+    if isinstance(config, (list, tuple)):
+        return set().union(*(_references(value) for value in config)) if config else set()
+    return set(REFERENCE.findall(config)) if isinstance(config, str) else set()
+
+
+def _running_parser() -> ConfigParser:
+    """The parser that is evaluating the calling expression; MONAI hands expressions no way to see their config."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        candidate = frame.f_locals.get("self")
+        if isinstance(candidate, ConfigParser):
+            return candidate
+        frame = frame.f_back
+    raise RuntimeError("begin() is called by the `initialize` section of a bundle config only")
+
+
+def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show a user's mistake as one line; MONAI and fire wrap it in a long traceback otherwise."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, CxrPairError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None or os.environ.get("CXRPAIR_DEBUG"):
+        sys.__excepthook__(kind, error, trace)
+        return
+    logging.shutdown()
+    sys.stderr.write(f"error: {cause}\n")

@@ -1,0 +1,260 @@
+import base64
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from monai_cxrpair.evaluation.protocol import linear_protocol
+from monai_cxrpair.evaluation.report import verdict, write_report
+from monai_cxrpair.evaluation.results import plain, results_dict, text_table, write_results
+from monai_cxrpair.evaluation.roc import roc_band
+
+HOSTILE = "<script>alert('x')</script> & $\\alpha$"
+
+
+@pytest.fixture(scope="module")
+def measured():
+    rng = np.random.default_rng(0)
+    who = rng.integers(0, 150, 400)
+    labels = (rng.random(400) < 0.35).astype(float)
+    tables = {}
+    for name, strength in (("random weights", 0.0), (HOSTILE, 0.9), ("same study", 1.0)):
+        tables[name] = rng.normal(size=(400, 12)).astype(np.float32)
+        tables[name][:, :3] += strength * labels[:, None].astype(np.float32)
+    return linear_protocol(
+        tables,
+        labels,
+        who,
+        np.arange(400),
+        np.flatnonzero(who % 3 > 0),
+        np.flatnonzero(who % 3 == 0),
+        fraction=0.3,
+        draws=3,
+        seed=0,
+        replicates=200,
+        subgroups={"pneumonia": rng.random(400) < 0.5, "lateral": np.zeros(400, dtype=bool)},
+    )
+
+
+@pytest.fixture(scope="module")
+def results(measured):
+    return results_dict(
+        measured,
+        finding="pleural_effusion",
+        cohort={"radiographs": 400, "laterality": {"frontal": 400, "lateral": 0}},
+        protocol={"subset": "pneumonia == 1", "image_size": 64},
+        cards={"same study": {"pairing": {"study": "same", "include_self": False}, "self_pair_rate": 0.6881}},
+        not_run={"ImageNet": "no weights file given"},
+        classifier={
+            "encoder": "same study",
+            "test_auc": 0.87654,
+            "operating_point": {"threshold": 0.2345, "sensitivity": 0.81, "specificity": 0.765, "rule": "youden"},
+        },
+        versions={"monai": "1.6.1", "cohort_sha256": "ab" * 32},
+    )
+
+
+@pytest.fixture(scope="module")
+def written(measured, results, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    roc = {
+        name: roc_band(measured.test_labels, scores, measured.test_patients, replicates=50)
+        for name, scores in measured.scores.items()
+    }
+    report = write_report(results, out_dir=folder, roc=roc)
+    return folder, report, report.read_text(encoding="utf-8")
+
+
+class Page(HTMLParser):
+    """Tags that open and close, what is referred to, and the text."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.references, self.tags, self.text = [], [], set(), []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.references += [value for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        if tag not in ("meta", "link", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+        self.text.append(" " if tag in ("td", "th", "p", "li", "dt", "dd", "span") else "")
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(page):
+    parser = Page()
+    parser.feed(page)
+    parser.close()
+    assert parser.open == []
+    return parser, " ".join("".join(parser.text).replace("\xa0", " ").split())
+
+
+def test_the_report_shows_every_auc_of_the_results(written, results):
+    _, text = read(written[2])
+    for entry in results["encoders"].values():
+        linear = entry["linear"]
+        for figures in (linear, linear["subgroups"]["pneumonia"]):
+            low, high = figures["ci95"]
+            assert f"{figures['auc_mean']:.3f} {figures['auc_sd']:.3f} {low:.3f} to {high:.3f}" in text
+        for auc in linear["auc_draws"]:
+            assert f"{auc:.3f}" in text
+    for pair in results["comparisons"]:
+        assert f"{pair['difference']:+.3f} {pair['ci95'][0]:+.3f} to {pair['ci95'][1]:+.3f}" in text
+    assert "Test AUC 0.877" in text
+    assert "81.0 %" in text
+    assert "no labelled test radiograph in this subgroup" in text
+    assert "not run: no weights file given" in text
+    assert "0.6881" in text
+    assert "pneumonia == 1" in text
+    assert "research use only" in text.lower()
+
+
+def test_every_decimal_number_in_the_report_stands_in_the_results(written):
+    folder, _, page = written
+    numbers = set()
+
+    def collect(value):
+        if isinstance(value, dict):
+            for item in value.values():
+                collect(item)
+        elif isinstance(value, list):
+            for item in value:
+                collect(item)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            for digits in range(1, 5):
+                numbers.add(f"{abs(value):.{digits}f}")
+            numbers.add(f"{100 * abs(value):.1f}")
+            numbers.add(f"{abs(value):.4g}")
+
+    collect(json.loads((folder / "results.json").read_text()))
+    _, text = read(re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL))
+    text = re.sub(r"\d+\.\d+\.\d+", "", text)  # versions
+    allowed = {"0.5", "0.001"} | {f"{tick / 20:.2f}" for tick in range(21)}  # guessing, p <, ends of the axis
+    assert set(re.findall(r"\d+\.\d+", text)) - numbers - allowed == set()
+
+
+def test_the_report_loads_nothing_and_runs_nothing(written):
+    parser, _ = read(written[2])
+    assert "http://" not in written[2]
+    assert "https://" not in written[2]
+    assert all(reference.startswith("data:") for reference in parser.references)
+    assert "script" not in parser.tags
+    assert "default-src 'none'" in written[2]
+    picture = next(ref for ref in parser.references if ref.startswith("data:image/svg+xml;base64,"))
+    assert base64.b64decode(picture.split(",")[1]) == (written[0] / "roc.svg").read_bytes()
+
+
+def test_names_cannot_smuggle_markup_into_the_report(written):
+    _, text = read(written[2])
+    assert HOSTILE in text
+    assert "<script" not in written[2]
+
+
+def test_all_files_are_written_and_no_temporary_one_is_left(written):
+    assert {file.name for file in written[0].iterdir()} == {"results.json", "roc.png", "roc.svg", "report.html"}
+    assert (written[0] / "roc.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_same_results_give_the_same_bytes(written, results, tmp_path):
+    roc = json.loads((written[0] / "results.json").read_text())["roc"]
+    write_report(results, out_dir=tmp_path, roc=roc)
+    for name in ("results.json", "roc.svg", "roc.png", "report.html"):
+        assert (tmp_path / name).read_bytes() == (written[0] / name).read_bytes(), name
+
+
+def test_the_report_of_one_encoder_without_the_optional_parts_is_whole(tmp_path, results):
+    small = {
+        "finding": "edema",
+        "protocol": {"label_fraction": 0.01, "draws": 1},
+        "cohort": {"train": {"radiographs": 5}, "test": {"radiographs": 3}},
+        "encoders": {"only": {"linear": {"auc_mean": 0.7, "auc_sd": None, "ci95": [0.6, 0.8], "auc_draws": [0.7]}}},
+    }
+    _, text = read(write_report(small, out_dir=tmp_path / "new").read_text(encoding="utf-8"))
+    assert "only reaches an AUC of 0.700 for edema" in text
+    assert "Nothing was there to compare it with" in text
+    assert "from 1 % of the labelled studies" in text
+
+
+def compared(difference, low, high):
+    """Two encoders and their comparison, stored as a minus b."""
+    linear = {"auc_sd": 0.01, "ci95": [0.5, 0.9], "auc_draws": []}
+    return {
+        "finding": "pleural_effusion",
+        "reference": "random weights",
+        "encoders": {
+            "random weights": {"linear": linear | {"auc_mean": 0.7}},
+            "same study": {"linear": linear | {"auc_mean": 0.7 + difference}},
+        },
+        "comparisons": [{"a": "same study", "b": "random weights", "difference": difference, "ci95": [low, high]}],
+    }
+
+
+def test_the_verdict_says_which_differences_are_established_and_which_are_not():
+    assert verdict(compared(0.053, 0.02, 0.08))[1] == (
+        "same study beats random weights by 0.053 AUC (95 % CI 0.020 to 0.080)."
+    )
+    assert verdict(compared(-0.053, -0.08, -0.02))[1] == (
+        "same study is worse than random weights by 0.053 AUC (95 % CI 0.020 to 0.080)."
+    )
+    assert verdict(compared(0.01, -0.02, 0.04))[1] == (
+        "A difference between same study and random weights is NOT established: +0.010 AUC, "
+        "and the 95 % CI (-0.020 to +0.040) includes 0."
+    )
+
+
+def test_the_verdict_is_the_same_whichever_way_round_the_pair_is_stored():
+    there, back = compared(0.053, 0.02, 0.08), compared(0.053, 0.02, 0.08)
+    back["comparisons"] = [{"a": "random weights", "b": "same study", "difference": -0.053, "ci95": [-0.08, -0.02]}]
+    assert verdict(there) == verdict(back)
+
+
+def test_the_table_for_the_terminal_ends_with_the_report(results):
+    lines = text_table(results, report="out/report.html").splitlines()
+    linear = results["encoders"]["same study"]["linear"]
+    row = next(line for line in lines if line.startswith("same study "))
+    assert f"{linear['auc_mean']:.3f}  {linear['auc_sd']:.3f}  {linear['ci95'][0]:.3f} to" in row
+    assert "not run: no weights file given" in "\n".join(lines)
+    assert sum("(paired)" in line or " - " in line for line in lines) == 4
+    assert lines[-1] == "report: out/report.html"
+
+
+def test_results_hold_no_nan_and_no_numpy(tmp_path):
+    path = tmp_path / "deep" / "results.json"
+    write_results({"a": np.float32(0.5), "b": [float("nan"), np.inf, np.arange(2)], "c": (None, True, path)}, path)
+    assert json.loads(path.read_text()) == {"a": 0.5, "b": [None, None, [0, 1]], "c": [None, True, str(path)]}
+    assert plain({1: {2}}) == {"1": [2]}
+
+
+def test_a_failed_write_leaves_the_old_results_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "results.json"
+    write_results({"a": 1}, path)
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_results({"a": 2}, path)
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_the_mean_roc_of_one_draw_is_scikit_learns_curve_and_encloses_the_auc():
+    rng = np.random.default_rng(0)
+    labels = rng.random(300) < 0.4
+    scores = np.round(rng.normal(size=300) + labels, 1)
+    band = roc_band(labels, scores, np.arange(300), replicates=100)
+    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+    np.testing.assert_allclose(band["tpr"], np.interp(band["fpr"], fpr, tpr), atol=1e-4)
+    low, curve, high = (np.array(band[key]) for key in ("low", "tpr", "high"))
+    assert (low <= curve + 0.02).all()
+    assert (curve <= high + 0.02).all()
+    assert np.trapezoid(curve, band["fpr"]) == pytest.approx(roc_auc_score(labels, scores), abs=0.01)

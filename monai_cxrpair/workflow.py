@@ -83,24 +83,24 @@ def find_radiographs(*, cohort_file: str | None, dataset_dir: str | None, subset
     """What inference reads: the radiographs of a cohort, or every file below a folder.
 
     Returns:
-        MONAI's data list, `{"image": path}`.
+        MONAI's data list, `{"image": path, "image_id": id}`; the id of a file is its path below the folder.
 
     Raises:
         CxrPairError: neither is given, or there is nothing in it.
     """
     if cohort_file:
         cohort = open_cohort(cohort_file, root=dataset_dir)
-        paths = (cohort.where(subset) if subset else cohort).paths()
-    elif dataset_dir:
-        folder = Path(dataset_dir)
-        if not folder.exists():
-            raise CxrPairError(f"dataset_dir is {folder}: there is no such folder")
-        paths = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else [folder]
-    else:
+        cohort = cohort.where(subset) if subset else cohort
+        return [{"image": str(p), "image_id": i} for p, i in zip(cohort.paths(), cohort.table["image_id"], strict=True)]
+    if not dataset_dir:
         raise CxrPairError("set cohort_file to a cohort, or dataset_dir to a folder of radiographs")
+    folder = Path(dataset_dir)
+    if folder.is_file():
+        return [{"image": str(folder), "image_id": folder.name}]
+    paths = sorted(p for p in folder.rglob("*") if p.is_file())
     if not paths:
-        raise CxrPairError(f"dataset_dir is {dataset_dir}: there is no file in it")
-    return [{"image": str(path)} for path in paths]
+        raise CxrPairError(f"dataset_dir is {folder}: there is no file in it")
+    return [{"image": str(p), "image_id": p.relative_to(folder).as_posix()} for p in paths]
 
 
 def _references(config: Any) -> set[str]:

@@ -8,6 +8,12 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
+def bundle() -> Path:
+    """The bundle's folder."""
+    return Path(__file__).resolve().parents[1] / "bundle"
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real radiographs beside the project; the test is skipped where it is absent."""
     if not SHARED_DATA.is_dir():

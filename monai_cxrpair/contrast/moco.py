@@ -88,19 +88,18 @@ class MoCo(nn.Module):
             patient: int64 (B,), the query's patient, which is the key's too.
             study: int64 (B, 1 + K), of the query and of its keys.
         """
-        q = F.normalize(self.query_head(self.query_encoder(query)).float(), dim=1)  # (B, D)
+        q = unit(self.query_head(self.query_encoder(query)))  # (B, D)
         with torch.no_grad():
             self._update_momentum_encoder()
             k = self._encode_keys(key.flatten(0, 1)).unflatten(0, key.shape[:2])  # (B, K, D)
-        positive = torch.einsum("bd,bkd->bk", q, k)  # (B, D) x (B, K, D) -> (B, K)
-        # A copy, since the queue changes below while autograd still needs what was read.
-        negative = q @ self.queue.keys.clone().T  # (B, D) x (D, Q) -> (B, Q)
-        ignored = ~self.queue.filled[None] | self._own(patient, study[:, 0])  # (B, Q)
-        loss = contrastive_loss(positive, affinity, negative, ignored, temperature=self.temperature)
+        with torch.autocast(q.device.type, enabled=False):  # similarities in full precision
+            positive = torch.einsum("bd,bkd->bk", q, k)  # (B, D) x (B, K, D) -> (B, K)
+            # A copy, since the queue changes below while autograd still needs what was read.
+            negative = q @ self.queue.keys.clone().T  # (B, D) x (D, Q) -> (B, Q)
+            ignored = ~self.queue.filled[None] | self._own(patient, study[:, 0])  # (B, Q)
+            loss = contrastive_loss(positive, affinity, negative, ignored, temperature=self.temperature)
         output = self._describe(loss, positive.detach(), negative.detach(), ignored)
-        self.queue.enqueue(
-            k.flatten(0, 1), patient=patient.repeat_interleave(k.shape[1]), study=study[:, 1:].flatten()
-        )
+        self.queue.enqueue(k.flatten(0, 1), patient=patient.repeat_interleave(k.shape[1]), study=study[:, 1:].flatten())
         return output
 
     def _own(self, patient: Tensor, study: Tensor) -> Tensor:
@@ -112,7 +111,7 @@ class MoCo(nn.Module):
         return torch.zeros(len(patient), self.queue.size, dtype=torch.bool, device=patient.device)
 
     def _update_momentum_encoder(self) -> None:
-        """key <- m * key + (1 - m) * query, before the keys are encoded."""
+        """Key <- m * key + (1 - m) * query, before the keys are encoded."""
         for mine, theirs in ((self.key_encoder, self.query_encoder), (self.key_head, self.query_head)):
             torch._foreach_lerp_(list(mine.parameters()), list(theirs.parameters()), 1.0 - self.momentum)
 
@@ -120,10 +119,10 @@ class MoCo(nn.Module):
         """Keys of unit length (N, D): permuted, batch-normalised in G groups, un-permuted."""
         groups = min(self.bn_groups, max(1, len(images) // 2))  # batch norm needs two images
         if groups == 1:
-            return F.normalize(self.key_head(self.key_encoder(images)).float(), dim=1)
+            return unit(self.key_head(self.key_encoder(images)))
         order = torch.randperm(len(images), device=images.device)
         features = torch.cat([self.key_encoder(images[part]) for part in order.chunk(groups)])  # (N, F), permuted
-        return F.normalize(self.key_head(features[order.argsort()]).float(), dim=1)
+        return unit(self.key_head(features[order.argsort()]))
 
     @torch.no_grad()
     def _describe(self, loss: Tensor, positive: Tensor, negative: Tensor, ignored: Tensor) -> MoCoOutput:
@@ -138,6 +137,11 @@ class MoCo(nn.Module):
             negative_similarity=mean_negative,
             ignored=1.0 - counted / filled.clamp_min(1),
         )
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Unit length, at least in float32: bf16 has too few digits for similarities that are divided by 0.2."""
+    return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=1)
 
 
 def projection_head(features: int, dim: int) -> nn.Sequential:

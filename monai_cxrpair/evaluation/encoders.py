@@ -41,7 +41,9 @@ def read_card(encoder_file: str | Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CxrPairError(f"{path}: the encoder's card cannot be read ({error.strerror}); keep it beside it") from error
+        raise CxrPairError(
+            f"{path}: the encoder's card cannot be read ({error.strerror}); keep it beside it"
+        ) from error
     except ValueError as error:
         raise CxrPairError(f"{path}: the encoder's card is damaged ({error})") from error
     if not isinstance(card, dict) or card.get("format") != CARD_FORMAT:

@@ -142,7 +142,9 @@ class LinearEvaluation:
     ) -> dict[str, Any]:
         """Train the head on all labels of the training side and save it; the test side only measures it."""
         rows = split.train_rows[np.isin(labels[split.train_rows], (0.0, 1.0))]
-        probe, operating_point = fit_head(embeddings[rows], labels[rows], cohort.codes("patient_id")[rows], seed=self.seed)
+        probe, operating_point = fit_head(
+            embeddings[rows], labels[rows], cohort.codes("patient_id")[rows], seed=self.seed
+        )
         card = {
             "encoder": name,
             "trained_on": {"radiographs": len(rows), "present": int(labels[rows].sum())},
@@ -188,7 +190,9 @@ def labelled(cohort: Cohort, finding: str) -> Cohort:
     """The radiographs with a label of `finding`, uncertain ones included: only these need to be read."""
     labels = labels_of(cohort, finding)
     if np.isnan(labels).all():
-        raise CxrPairError(f"finding {finding!r} has no label in the cohort: join some with `cxrpair index --labels FILE`")
+        raise CxrPairError(
+            f"finding {finding!r} has no label in the cohort: join some with `cxrpair index --labels FILE`"
+        )
     return cohort.take(np.flatnonzero(~np.isnan(labels)))
 
 

@@ -14,7 +14,7 @@ from monai_cxrpair.evaluation.results import write_text
 
 
 class WritePredictions:
-    """Handler of an evaluator: writes `predictions.csv` with the columns image, finding, probability, positive.
+    """Handler of an evaluator: writes `predictions.csv` with the columns image_id, finding, probability, positive.
 
     Args:
         output_dir: gets the file.
@@ -38,14 +38,13 @@ class WritePredictions:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             probability = float(output["pred"].flatten()[0])
             positive = "" if self.threshold is None else int(probability >= self.threshold)
-            path = item["image"].meta["filename_or_obj"]
-            self.rows.append([path, self.finding, f"{probability:.6f}", positive])
+            self.rows.append([item["image_id"], self.finding, f"{probability:.6f}", positive])
 
     def write(self, engine: Engine) -> None:
         """Write the file, all or nothing."""
         stream = io.StringIO()
         csv.writer(stream, lineterminator="\n").writerows(
-            [["image", "finding", "probability", "positive"], *self.rows]
+            [["image_id", "finding", "probability", "positive"], *self.rows]
         )
         write_text(stream.getvalue(), self.path)
         engine.logger.info("%d predictions in %s", len(self.rows), self.path)

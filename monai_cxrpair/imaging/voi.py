@@ -51,21 +51,23 @@ def apply_voi_lut(values: Floats, item: Any) -> Floats:
         item: the pydicom Dataset of the sequence item.
 
     Returns:
-        Values in [0, 1]: the table's entries over their full range of bits.
+        Values in [0, 1]: the lowest entry of the table is 0, the highest 1. Not the range of its bits: real tables
+        of 12-bit entries often claim 16.
 
     Raises:
         CxrPairError: a table whose length is not what its descriptor says.
     """
-    entries, first, bits = (int(v) for v in item.LUTDescriptor)
+    entries, first, _bits = (int(v) for v in item.LUTDescriptor)
     entries = entries or 65536  # 0 stands for 2^16 (C.11.2.1.1)
     data = item.LUTData
     if isinstance(data, bytes):
         data = np.frombuffer(data, dtype=np.uint8 if len(data) == entries else "<u2")
     table = np.asarray(data, dtype=np.float64)
-    if len(table) != entries or not 8 <= bits <= 16:
-        raise CxrPairError(f"VOI LUT has {len(table)} entries of {bits} bits, its descriptor says {entries}")
+    low, high = (table.min(), table.max()) if len(table) else (0.0, 0.0)
+    if len(table) != entries or low == high:
+        raise CxrPairError(f"VOI LUT has {len(table)} entries from {low:g} to {high:g}, its descriptor says {entries}")
     # A signed first value is written as unsigned where the file stores it so; the modality output decides.
     if first > 32767 and values.min() < 0:
         first -= 65536
     index = np.clip(np.rint(values) - first, 0, entries - 1).astype(np.int64)
-    return table[index] / (2.0**bits - 1.0)
+    return (table[index] - low) / (high - low)

@@ -52,7 +52,9 @@ class PairSampler:
         if keys < 1:
             raise CxrPairError(f"keys is {keys}: at least one key per query is needed")
         if rows.size and not 0 <= rows.min() <= rows.max() < len(self._sizes):
-            raise CxrPairError(f"query_rows reach from {rows.min()} to {rows.max()}: rows are 0..{len(self._sizes) - 1}")
+            raise CxrPairError(
+                f"query_rows reach from {rows.min()} to {rows.max()}: rows are 0..{len(self._sizes) - 1}"
+            )
         rng = self._rng if rng is None else rng
         out = np.repeat(rows[:, None], keys, axis=1)  # (B, K), the fall-back
         sizes = self._sizes[rows]

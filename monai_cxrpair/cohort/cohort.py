@@ -1,0 +1,210 @@
+"""The cohort: the table of radiographs with their metadata and labels, as one parquet file."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from monai_cxrpair.cohort import schema
+from monai_cxrpair.cohort.files import atomic_path
+from monai_cxrpair.errors import CxrPairError
+
+VERSION = 1
+_METADATA_KEY = b"cxrpair"
+_FINGERPRINT_COLUMNS = ("image_id", "patient_id", "study_id", "laterality")
+
+
+class Cohort:
+    """A checked table of radiographs, one row each.
+
+    Args:
+        table: At least `image_id`, `patient_id`, `study_id`, `path` and the findings; see `schema.complete` for what
+            is filled where it is absent. Row numbers of the cohort are the positions in this table.
+        root: The folder that `path` is relative to. It need not exist until pixels are read.
+        findings: Names of the label columns (1 present, 0 absent, -1 uncertain, missing = not mentioned).
+        source: What the table was read from: `dicom`, `chexpert`, `nih`, `table`, `phantom`, ...
+
+    Raises:
+        CxrPairError: The table breaks a rule of `schema`; the message names the column, the row and the rule.
+    """
+
+    def __init__(self, table: pd.DataFrame, *, root: Path, findings: Sequence[str], source: str) -> None:
+        self._findings = tuple(findings)
+        self._table = schema.complete(table, self._findings)
+        schema.check(self._table, self._findings)
+        self._root = Path(root)
+        self._source = source
+
+    @classmethod
+    def read(cls, path: str | Path, *, root: str | Path | None = None) -> "Cohort":
+        """Read a cohort file.
+
+        Args:
+            path: A parquet file that `write` wrote.
+            root: The folder with the images, where it is not the one stored in the file.
+
+        Returns:
+            The cohort, checked.
+
+        Raises:
+            CxrPairError: The file is missing, is not a cohort, or breaks a rule of the schema.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = Path(path)
+        try:
+            arrow = pq.read_table(path, partitioning=None)
+        except FileNotFoundError as error:
+            raise CxrPairError(f"no cohort file {path}: write one with `cxrpair index`") from error
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise CxrPairError(f"{path} cannot be read as a cohort file (parquet)") from error
+        try:
+            metadata = json.loads((arrow.schema.metadata or {})[_METADATA_KEY])
+            version, stored, findings = metadata["version"], metadata["root"], list(metadata["findings"])
+            source = str(metadata["source"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise CxrPairError(f"{path} is a parquet file, but not a cohort: write one with `cxrpair index`") from error
+        if version != VERSION:
+            raise CxrPairError(f"{path} is a cohort of version {version}, this package reads version {VERSION}")
+        table = arrow.to_pandas()
+        absent = [name for name in schema.COLUMNS if name not in table]
+        if absent:
+            raise CxrPairError(f"{path}: cohort column {absent[0]!r} is missing")
+        try:
+            return cls(table, root=Path(root) if root is not None else Path(stored), findings=findings, source=source)
+        except CxrPairError as error:
+            raise CxrPairError(f"{path}: {error}") from error
+
+    def write(self, path: str | Path) -> None:
+        """Write the cohort file at once or not at all, readable by its owner only (`path` may identify a patient).
+
+        Raises:
+            CxrPairError: The file cannot be written.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        metadata = {"version": VERSION, "root": str(self._root.absolute()), "source": self._source}
+        arrow = pa.Table.from_pandas(self._table, preserve_index=False)
+        encoded = json.dumps({**metadata, "findings": list(self._findings)}).encode()
+        arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _METADATA_KEY: encoded})
+        with atomic_path(Path(path)) as temporary:
+            pq.write_table(arrow, temporary, compression="zstd")
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __repr__(self) -> str:
+        return f"Cohort({len(self)} radiographs, source={self._source!r}, findings={list(self._findings)})"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The table; changes to it do not reach the cohort."""
+        return self._table.copy(deep=False)  # copy-on-write: costs nothing until it is changed
+
+    @property
+    def findings(self) -> list[str]:
+        """Names of the label columns."""
+        return list(self._findings)
+
+    @property
+    def root(self) -> Path:
+        """The folder that `path` is relative to."""
+        return self._root
+
+    @property
+    def source(self) -> str:
+        """The format the cohort was read from."""
+        return self._source
+
+    def paths(self) -> list[Path]:
+        """The absolute path of each radiograph, in row order."""
+        root = self._root.absolute()
+        return [root / path for path in self._table["path"].tolist()]
+
+    def where(self, filter: str) -> "Cohort":  # noqa: A002 - the word the user knows
+        """Return the radiographs that fulfil a condition.
+
+        Args:
+            filter: An expression of `pandas.DataFrame.query`, such as `pneumonia == 1 and laterality == "frontal"`.
+                A missing value fulfils no comparison except `!=`.
+
+        Returns:
+            A new cohort; its rows are numbered anew, `study_order` stays.
+
+        Raises:
+            CxrPairError: The filter cannot be evaluated, is not a condition, or nothing fulfils it.
+        """
+        if "__" in filter:  # a filter is a condition on columns, not a way into Python's internals
+            raise CxrPairError(f"the filter {filter!r} cannot be used: it holds '__'")
+        try:
+            mask = self._table.eval(filter, engine="python", local_dict={}, global_dict={})
+        except Exception as error:  # query evaluates what the user typed: any exception may come out of it
+            names = ", ".join(self._table.columns)
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise CxrPairError(f"the filter {filter!r} cannot be used: {reason}; columns: {names}") from error
+        if isinstance(mask, pd.Series) and mask.dtype == "boolean":
+            mask = mask.fillna(False).astype(bool)
+        if not isinstance(mask, pd.Series) or mask.dtype != bool:
+            raise CxrPairError(f"the filter {filter!r} is no condition; write for example `pneumonia == 1`")
+        if not mask.any():
+            raise CxrPairError(f"the filter {filter!r} fits none of the {len(self)} radiographs")
+        return Cohort(self._table[mask], root=self._root, findings=self._findings, source=self._source)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "Cohort":
+        """Return the radiographs of these row numbers, in this order, as a new cohort.
+
+        Raises:
+            CxrPairError: A row is named twice (its image_id would not be unique).
+        """
+        return Cohort(self._table.iloc[rows], root=self._root, findings=self._findings, source=self._source)
+
+    def codes(self, column: str) -> npt.NDArray[np.int64]:
+        """Number the values of a column 0, 1, ... in the order in which they first appear; missing values are -1.
+
+        Returns:
+            int64 (radiographs,).
+
+        Raises:
+            CxrPairError: There is no such column.
+        """
+        if column not in self._table:
+            raise CxrPairError(f"the cohort has no column {column!r}; there are: {', '.join(self._table.columns)}")
+        return np.asarray(pd.factorize(self._table[column])[0], dtype=np.int64)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over image, patient, study and laterality of all rows in their order.
+
+        Equal fingerprints mean that row numbers mean the same radiographs and that every pairing rule gives the same
+        candidates; findings, paths and ages have no part in it.
+        """
+        digest = hashlib.sha256()
+        for name in _FINGERPRINT_COLUMNS:
+            digest.update(json.dumps([name, *self._table[name].tolist()], ensure_ascii=False).encode())
+        return digest.hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """Count radiographs, patients, studies, lateralities and findings, as `cxrpair index --json` prints them."""
+        laterality = self._table["laterality"].value_counts()
+        return {
+            "radiographs": len(self),
+            "patients": int(self._table["patient_id"].nunique()),
+            "studies": int(self._table["study_id"].nunique()),
+            "laterality": {name: int(laterality.get(name, 0)) for name in schema.LATERALITIES},
+            "findings": {name: _count(self._table[name]) for name in self._findings},
+        }
+
+
+def _count(values: pd.Series) -> dict[str, int]:
+    return {
+        "present": int((values == 1).sum()),
+        "absent": int((values == 0).sum()),
+        "uncertain": int((values == -1).sum()),
+        "missing": int(values.isna().sum()),
+    }

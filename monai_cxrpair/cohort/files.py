@@ -1,0 +1,61 @@
+"""Writing a file so that a killed run leaves either the old file or the new one, never half of one."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from monai_cxrpair.errors import CxrPairError
+
+PRIVATE = 0o600  # cohort, rejects, key and mapping may identify a patient: only the owner reads them
+
+
+@contextmanager
+def atomic_path(path: Path, *, mode: int = PRIVATE) -> Iterator[Path]:
+    """Give a temporary path beside `path` and rename it to `path` when the block ends without an error.
+
+    Args:
+        path: Where the file shall be; its folder is created where it does not exist.
+        mode: Permissions of the finished file.
+
+    Yields:
+        The path to write to.
+
+    Raises:
+        CxrPairError: The folder or the file cannot be written.
+    """
+    if path.is_dir():
+        raise CxrPairError(f"{path} is a folder: give the name of a file to write")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # mkstemp creates with mode 0600, so that nobody can read the file while it is being written either.
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise CxrPairError(f"cannot write {path}: {error.strerror or error}") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except OSError as error:
+        raise CxrPairError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Find out before hours of work whether a file can be written at all.
+
+    Raises:
+        CxrPairError: It cannot.
+    """
+    if path.is_dir():
+        raise CxrPairError(f"{path} is a folder: give the name of a file to write")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise CxrPairError(f"cannot write {path}: {error.strerror or error}") from error

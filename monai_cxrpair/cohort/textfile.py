@@ -1,0 +1,78 @@
+"""Read a table as text: what looks like a number stays as it is written, so that `00001280` keeps its zeros."""
+
+import csv
+import gzip
+import zipfile
+import zlib
+from pathlib import Path
+
+import pandas as pd
+
+from monai_cxrpair.errors import CxrPairError
+
+_TEXT = (".csv", ".tsv", ".txt")
+_EXCEL = (".xlsx", ".xlsm")
+SUFFIXES = (*_TEXT, *(f"{suffix}.gz" for suffix in _TEXT), *_EXCEL, ".parquet")
+
+
+def is_table(path: Path) -> bool:
+    """Say whether the name of a file is that of a table that `read_text_table` reads."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def read_text_table(path: Path) -> pd.DataFrame:
+    """Read CSV, TSV (both also gzipped), Excel (first sheet) or parquet.
+
+    Args:
+        path: The file; for text the separator is the one of `,`, `;`, tab that the first line holds most of.
+
+    Returns:
+        All values as text; an empty cell is an empty text.
+
+    Raises:
+        CxrPairError: The file is missing, empty, not UTF-8, or not what its name says.
+    """
+    name = path.name.lower()
+    if not name.endswith(SUFFIXES):
+        raise CxrPairError(f"{path} is no table: it should end with one of {', '.join(SUFFIXES)}")
+    try:
+        if name.endswith(_EXCEL):
+            table = pd.read_excel(path, dtype=str, keep_default_na=False, na_filter=False)
+        elif name.endswith(".parquet"):
+            table = _as_text(pd.read_parquet(path))
+        else:
+            separator = _separator(path)
+            table = pd.read_csv(path, sep=separator, dtype=str, na_filter=False, encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise CxrPairError(f"no table {path}") from error
+    except UnicodeDecodeError as error:
+        raise CxrPairError(f"{path} is not UTF-8 text: save it as CSV UTF-8") from error
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CxrPairError(f"{path} cannot be read as a table: {reason}") from error
+    if not len(table):
+        raise CxrPairError(f"{path} has no rows")
+    table.columns = pd.Index([str(column) for column in table.columns])
+    return table
+
+
+def _separator(path: Path) -> str:
+    if path.name.lower().removesuffix(".gz").endswith(".tsv"):
+        return "\t"
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+        line = file.readline(1 << 20)
+    # Separators inside of quoted column names do not count.
+    counts = {sep: len(next(csv.reader([line], delimiter=sep), [])) for sep in (",", ";", "\t")}
+    return max(counts, key=lambda sep: counts[sep])
+
+
+def _as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Write whole floats of a nullable integer column as integers: a missing id must not turn 7 into `7.0`."""
+    columns = {}
+    for name in table.columns:
+        values = table[name]
+        if pd.api.types.is_float_dtype(values.dtype) and values.dropna().mod(1).eq(0).all():
+            values = values.astype("Int64")
+        columns[name] = values.astype("str").mask(values.isna(), "")
+    return pd.DataFrame(columns)

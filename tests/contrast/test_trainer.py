@@ -1,0 +1,139 @@
+"""The training loop: what it checks, what it reports, and that a resumed run ends as an uninterrupted one."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from monai_cxrpair.contrast import ContrastiveTrainer, MoCo, SaveRun
+from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.imaging import as_tensors
+
+
+class Pairs(Dataset):
+    """Twelve random radiographs whose noise depends on the epoch, as the real dataset's augmentation does."""
+
+    seed = 3
+
+    def __init__(self, poison=False):
+        self.images = np.random.default_rng(0).integers(0, 255, (12, 1, 64, 64)).astype(np.uint8)
+        self.epoch, self.poison = 0, poison
+
+    def __len__(self):
+        return len(self.images)
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __getitems__(self, rows):
+        rows = np.asarray(rows)
+        rng = np.random.default_rng([self.epoch, *rows.tolist()])
+        noise = rng.integers(0, 20, (2, len(rows), 1, 64, 64)).astype(np.uint8)
+        key_rows = np.where(rows % 3 == 0, rows, (rows + 1) % 12)
+        affinity = np.full((len(rows), 1), np.nan if self.poison else 1.0, np.float32)
+        return {
+            "query": self.images[rows] // 2 + noise[0], "key": (self.images[key_rows] // 2 + noise[1])[:, None],
+            "affinity": affinity, "row": rows, "patient": rows, "study": rows,
+            "key_row": key_rows[:, None], "key_study": key_rows[:, None],
+        }  # fmt: skip
+
+
+class Encoder(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(1, 4, 5, stride=4)
+        self.norm = torch.nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.norm(self.convolution(x)).relu().mean((2, 3))
+
+
+def make(tmp_path, *, max_epochs=4, resume=False, queue=8, poison=False, batch=4, precision="fp32"):
+    torch.manual_seed(0)
+    data = Pairs(poison)
+    network = MoCo(encoder=Encoder(), queue_size=queue, dim=3)
+    optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=0.01)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.9)
+    states = {"network": network, "optimizer": optimizer, "lr_scheduler": scheduler}
+    sampler = DistributedSampler(data, num_replicas=1, rank=0, seed=0)
+    loader = DataLoader(data, batch_size=batch, sampler=sampler, drop_last=True, collate_fn=as_tensors)
+    trainer = ContrastiveTrainer(
+        device="cpu", max_epochs=max_epochs, train_data_loader=loader, network=network, optimizer=optimizer,
+        normalisation=(0.3, 0.2), precision=precision, states=states,
+        resume_from=tmp_path / "checkpoints" if resume else None,
+    )  # fmt: skip
+    trainer.add_event_handler("EPOCH_COMPLETED", lambda _: scheduler.step())
+    SaveRun(output_dir=tmp_path, states=states, encoder=network.query_encoder, card={"format": "x"}).attach(trainer)
+    return trainer
+
+
+def test_a_resumed_run_ends_bit_equal_to_an_uninterrupted_one(tmp_path):
+    whole = make(tmp_path / "whole")
+    whole.run()
+    make(tmp_path / "parts", max_epochs=2).run()
+    rest = make(tmp_path / "parts", resume=True)
+    rest.run()
+    assert rest.state.epoch == 4
+    for (name, one), two in zip(whole.network.state_dict().items(), rest.network.state_dict().values(), strict=True):
+        assert torch.equal(one, two), name
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    make(tmp_path, max_epochs=2).run()
+    again = make(tmp_path, max_epochs=2, resume=True)
+    again.run()
+    assert again.state.iteration == 6
+
+
+def test_each_epoch_reports_its_figures_and_leaves_encoder_card_and_the_last_two_checkpoints(tmp_path):
+    trainer = make(tmp_path, max_epochs=3)
+    trainer.run()
+    assert trainer.state.metrics["self_pair_rate"] == pytest.approx(4 / 12)
+    assert trainer.state.metrics["pairs_per_second"] > 0
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["epoch_00002.pt", "epoch_00003.pt"]
+    card = json.loads((tmp_path / "encoder.json").read_text())
+    assert card["training"]["epochs"] == 3
+    assert card["training"]["last_epoch"]["loss"] == pytest.approx(trainer.state.metrics["loss"])
+    state = torch.load(tmp_path / "encoder.pt", weights_only=True)
+    for name, value in trainer.network.query_encoder.state_dict().items():
+        assert torch.equal(state[name], value)
+
+
+def test_learning_lowers_the_loss_once_the_queue_is_full(tmp_path):
+    trainer = make(tmp_path, max_epochs=30)
+    losses = []
+    trainer.add_event_handler("EPOCH_COMPLETED", lambda e: losses.append(e.state.metrics["loss"]))
+    trainer.run()
+    assert np.mean(losses[-3:]) < np.mean(losses[2:5])
+
+
+def test_bf16_trains_too(tmp_path):
+    trainer = make(tmp_path, max_epochs=1, precision="bf16")
+    trainer.run()
+    assert np.isfinite(trainer.state.metrics["loss"])
+
+
+def test_a_queue_larger_than_the_cohort_is_an_error(tmp_path):
+    with pytest.raises(CxrPairError, match="queue_size is 13 but there are only 12"):
+        make(tmp_path, queue=13)
+
+
+def test_a_batch_larger_than_the_cohort_is_an_error(tmp_path):
+    with pytest.raises(CxrPairError, match="batch_size"):
+        make(tmp_path, batch=13)
+
+
+def test_a_loss_that_becomes_nan_stops_the_run(tmp_path):
+    with pytest.raises(CxrPairError, match="NaN in epoch 1"):
+        make(tmp_path, poison=True).run()
+
+
+def test_a_damaged_checkpoint_and_one_of_another_cohort_are_refused_by_name(tmp_path):
+    make(tmp_path, max_epochs=1).run()
+    with pytest.raises(CxrPairError, match=r"epoch_00001\.pt: made with 3 batches"):
+        make(tmp_path, resume=True, batch=6).run()
+    (tmp_path / "checkpoints" / "epoch_00001.pt").write_bytes(b"damaged")
+    with pytest.raises(CxrPairError, match=r"epoch_00001\.pt: cannot go on"):
+        make(tmp_path, resume=True).run()

@@ -1,0 +1,154 @@
+"""The cached datasets: what is drawn, how it is seeded, what happens to unreadable files."""
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.transforms import Compose
+from torch.utils.data import DataLoader
+
+from monai_cxrpair.cohort import Cohort
+from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.imaging import (
+    LoadRadiographd,
+    PairCacheDataset,
+    RadiographCacheDataset,
+    ResizeShorterSided,
+    as_tensors,
+)
+from monai_cxrpair.imaging.augment import Augmentation, apply_views, centered
+
+SIZE = 16
+TRANSFORM = Compose([LoadRadiographd(keys="image"), ResizeShorterSided(keys="image", size=SIZE)])
+UPRIGHT = {"rotate_degrees": 0.0, "flip_probability": 0.0}
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Six radiographs, each of its own brightness, a study of two for each of three patients."""
+    rows = []
+    for i in range(6):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((SIZE, SIZE + 4), 20 + 40 * i, np.uint8))
+        rows.append((f"i{i}", f"p{i // 2}", f"s{i // 2}", "lateral" if i % 2 else "frontal", f"{i}.png"))
+    columns = ["image_id", "patient_id", "study_id", "laterality", "path"]
+    return Cohort(pd.DataFrame(rows, columns=columns), root=tmp_path, findings=[], source="test")
+
+
+def dataset(cohort, **settings):
+    settings = {"pairing": {"study": "same"}, "augmentation": UPRIGHT, "seed": 0, **settings}
+    return PairCacheDataset(cohort, transform=TRANSFORM, image_size=SIZE, **settings)
+
+
+def epoch(data, workers=0, epoch_number=1):
+    data.set_epoch(epoch_number)
+    loader = DataLoader(data, batch_size=2, num_workers=workers, collate_fn=as_tensors)
+    return [{name: value.numpy() for name, value in batch.items()} for batch in loader]
+
+
+def test_a_batch_has_the_shapes_of_the_contract_and_the_partner_of_the_study(cohort):
+    batch = dataset(cohort, keys=3).__getitems__([0, 3, 4])
+    assert batch["query"].shape == (3, 1, SIZE, SIZE)
+    assert batch["key"].shape == (3, 3, 1, SIZE, SIZE)
+    assert batch["query"].dtype == batch["key"].dtype == np.uint8
+    assert batch["affinity"].shape == (3, 3)
+    assert batch["key_row"].tolist() == [[1] * 3, [2] * 3, [5] * 3]
+    assert np.unique(batch["key"][0]) == 60
+    assert np.unique(batch["query"][0]) == 20
+    assert batch["patient"].tolist() == [0, 1, 2]
+
+
+def test_one_item_is_a_batch_of_one(cohort):
+    item = dataset(cohort)[2]
+    assert item["query"].shape == (1, SIZE, SIZE)
+    assert item["key_row"].tolist() == [3]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_pairs_and_views_do_not_depend_on_the_number_of_workers(cohort, workers):
+    data = dataset(cohort, augmentation={}, pairing={})
+    for one, two in zip(epoch(data), epoch(data, workers), strict=True):
+        for name in one:
+            np.testing.assert_array_equal(one[name], two[name])
+
+
+def test_persistent_workers_see_the_epoch_and_no_epoch_repeats_another(cohort):
+    data = dataset(cohort, augmentation={}, pairing={})
+    loader = DataLoader(data, batch_size=2, num_workers=2, collate_fn=as_tensors, persistent_workers=True)
+    views = []
+    for number in (1, 2, 3):
+        data.set_epoch(number)
+        views += [batch["query"].numpy().tobytes() for batch in loader]
+    assert len(set(views)) == 9
+
+
+def test_the_two_views_of_one_radiograph_are_augmented_independently(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), noise)
+    table = pd.DataFrame({"image_id": ["a"], "patient_id": ["p"], "study_id": ["s"], "path": ["a.png"]})
+    one = Cohort(table, root=tmp_path, findings=[], source="test")
+    item = dataset(one, pairing=None, augmentation={})[0]
+    assert (item["query"] != item["key"][0]).any()
+
+
+def test_unreadable_radiographs_are_left_out_counted_and_too_many_are_an_error(cohort, tmp_path):
+    (tmp_path / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
+    data = dataset(cohort, max_unreadable=0.2)
+    assert len(data) == 5
+    assert data.cohort.table["image_id"].tolist() == ["i0", "i2", "i3", "i4", "i5"]
+    assert len(data.unreadable) == 1
+    assert "1.png" in data.unreadable[0]
+    assert data[0]["key_row"].tolist() == [0]  # its partner is gone
+    assert np.unique(data[1]["key"]) == 20 + 40 * 3
+    with pytest.raises(CxrPairError, match=r"1 of 6 .*1\.png"):
+        dataset(cohort)
+
+
+def test_pixel_statistics_are_those_of_the_radiographs(cohort):
+    grey = (20 + 40 * np.arange(6)) / 255
+    mean, std = RadiographCacheDataset(cohort, transform=TRANSFORM, image_size=SIZE).pixel_statistics()
+    assert mean == pytest.approx(grey.mean(), abs=1e-6)
+    assert std == pytest.approx(grey.std(), abs=1e-6)
+
+
+def test_a_view_without_chance_is_the_centred_square():
+    image = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE + 6)).astype(np.uint8)
+    np.testing.assert_array_equal(apply_views([image], centered(1), size=SIZE)[0, 0], image[:, 3:-3])
+
+
+def test_a_flip_mirrors_and_a_quarter_turn_turns():
+    image = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE)).astype(np.uint8)
+    upright = centered(1)
+    flipped = type(upright)(**{**vars(upright), "flip": np.array([True])})
+    turned = type(upright)(**{**vars(upright), "angle": np.array([90.0])})
+    np.testing.assert_array_equal(apply_views([image], flipped, size=SIZE)[0, 0], image[:, ::-1])
+    view = apply_views([image], turned, size=SIZE)[0, 0]
+    assert min(np.abs(view.astype(int) - np.rot90(image, k)).max() for k in (1, 3)) <= 1
+
+
+def test_drawn_parameters_stay_in_their_ranges():
+    params = Augmentation(rotate_degrees=10, crop_area=(0.95, 1.0)).draw(2000, np.random.default_rng(0))
+    assert -10 <= params.angle.min() < -9.8 < 9.8 < params.angle.max() <= 10
+    assert 0.45 < params.flip.mean() < 0.55
+    assert 0.95 <= params.area.min() <= params.area.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({"rotate": 5}, "rotate"), ({"flip_probability": 2}, "flip_probability"), ({"crop_area": [0, 1]}, "crop_area")],
+)
+def test_a_wrong_augmentation_setting_is_an_error_that_names_it(settings, named):
+    with pytest.raises(CxrPairError, match=named):
+        Augmentation.from_config(settings)
+
+
+def test_the_shorter_side_gets_the_size_and_the_aspect_stays():
+    image = torch.rand(1, 60, 100)
+    resized = ResizeShorterSided(keys="image", size=30)({"image": image})["image"]
+    assert tuple(resized.shape) == (1, 30, 50)
+    np.testing.assert_allclose(resized, image.reshape(1, 30, 2, 50, 2).mean((2, 4)), atol=1e-6)
+
+
+def test_arrays_that_are_no_radiographs_are_refused():
+    with pytest.raises(CxrPairError, match="no radiograph"):
+        LoadRadiographd(keys="image")({"image": np.full((3, 8, 8), 0.5)})

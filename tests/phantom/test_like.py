@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.phantom import PhantomSettings, write_phantom
+from monai_cxrpair.phantom.like import plans_like
+
+
+def table() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    records = []
+    for patient in range(60):
+        for study in range(int(rng.integers(1, 4))):
+            label = rng.choice([1.0, 0.0, -1.0, np.nan])
+            for image, (laterality, view) in enumerate([("frontal", "PA"), ("lateral", "LL")][: rng.integers(1, 3)]):
+                records.append(
+                    {
+                        "image_id": f"i{patient}.{study}.{image}", "patient_id": f"p{patient}",
+                        "study_id": f"s{patient}.{study}", "study_order": study, "laterality": laterality,
+                        "view_position": view, "age": 40.0 + study, "sex": "F" if patient % 2 else "M",
+                        "pleural_effusion": label,
+                    }
+                )  # fmt: skip
+    frame = pd.DataFrame(records)
+    frame.loc[3, ["laterality", "view_position", "age", "sex"]] = ["unknown", None, np.nan, None]
+    return frame
+
+
+def test_patients_studies_views_ages_and_labels_are_copied() -> None:
+    source = table()
+    plans = list(plans_like(PhantomSettings(), source, patients=1000, seed=1))
+    assert len(plans) == source.patient_id.nunique(), "no more patients than the cohort has"
+    known = source.set_index("image_id")
+    seen = 0
+    for plan in plans:
+        for study in plan.studies:
+            for view in study.radiographs:
+                row = known.loc[view.source_image_id]
+                seen += 1
+                if row.laterality != "unknown":
+                    assert (view.laterality, view.view_position) == (row.laterality, row.view_position)
+                    assert plan.age_at(study.day) == row.age
+                    assert plan.sex == row.sex
+                else:
+                    assert view.laterality == "frontal"
+                if row.pleural_effusion in (0.0, 1.0):
+                    assert (max(study.effusion) > 0) == (row.pleural_effusion == 1.0)
+                elif np.isnan(row.pleural_effusion):
+                    assert max(study.effusion) == 0
+    assert seen == len(source)
+
+
+def test_half_of_the_uncertain_studies_have_an_effusion() -> None:
+    source = table()
+    source["pleural_effusion"] = -1.0
+    plans = plans_like(PhantomSettings(), source, patients=60, seed=1)
+    present = [max(study.effusion) > 0 for plan in plans for study in plan.studies]
+    assert 0.35 < np.mean(present) < 0.65
+
+
+def test_the_first_patients_are_a_seeded_choice() -> None:
+    source = table()
+
+    def chosen(patients: int, seed: int) -> list[str]:
+        plans = plans_like(PhantomSettings(), source, patients=patients, seed=seed)
+        return [plan.studies[0].radiographs[0].source_image_id for plan in plans]
+
+    assert chosen(5, 1) == chosen(20, 1)[:5]
+    assert chosen(5, 1) != chosen(5, 2)
+
+
+def test_a_phantom_like_a_cohort_file_says_which_radiograph_it_stands_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = table()
+    monkeypatch.setattr("monai_cxrpair.phantom.write.read_like", lambda path: source)
+    write_phantom(tmp_path / "out", patients=4, file_format="png", seed=1, like=tmp_path / "cohort.parquet")
+    with (tmp_path / "out" / "truth.csv").open(newline="", encoding="utf-8") as file:
+        truth = list(csv.DictReader(file))
+    assert {row["source_image_id"] for row in truth} <= set(source.image_id)
+    assert len({row["patient_id"] for row in truth}) == 4
+
+
+def test_a_cohort_file_that_is_not_there_is_a_one_line_error(tmp_path: Path) -> None:
+    with pytest.raises(CxrPairError, match=r"missing\.parquet"):
+        write_phantom(tmp_path / "out", patients=1, file_format="png", seed=1, like=tmp_path / "missing.parquet")
+    assert not (tmp_path / "out").exists()

@@ -21,8 +21,8 @@ from monai_cxrpair.errors import CxrPairError
 # Sections that MONAI itself looks up by name, so nothing in a config refers to them.
 MONAI_SECTIONS = {
     "_meta_", "imports", "bundle_root", "dataset_dir", "device", "network_def", "inferer", "evaluator", "dataset",
-    "train", "validate", "val_interval", "handlers", "preprocessing", "postprocessing", "key_metric", "displayable_configs",
-    "initialize", "finalize", "run", "training", "evaluating", "inference",
+    "train", "validate", "val_interval", "handlers", "preprocessing", "postprocessing", "key_metric",
+    "displayable_configs", "initialize", "finalize", "run", "training", "evaluating", "inference",
     # added by `--tracking`
     "tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0",
 }  # fmt: skip

@@ -28,7 +28,7 @@ def queue_size(setting: int | str, *, radiographs: int, batch_size: int) -> int:
 
 
 def make_encoder(encoder: str | nn.Module, *, imagenet_weights: str | None = None) -> nn.Module:
-    """An encoder by name, or a network made by the config's own `_target_`, with ImageNet weights where a file is given."""
+    """An encoder by name, or the network that a `_target_` made; with ImageNet weights where a file is given."""
     network = build_encoder(encoder) if isinstance(encoder, str) else encoder
     if imagenet_weights:
         load_weights(network, imagenet_weights)

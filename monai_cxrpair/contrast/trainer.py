@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from monai_cxrpair.contrast.checkpoints import load_newest_checkpoint
+from monai_cxrpair.contrast.encoders import channels_last
 from monai_cxrpair.contrast.moco import MoCo
 from monai_cxrpair.errors import CxrPairError
 
@@ -99,7 +100,7 @@ class ContrastiveTrainer(Trainer):
             device, "bf16" if self.bf16 else "fp32",
             self.state.epoch_length * (self.data_loader.batch_size or 1), self.network.queue.size,
         )  # fmt: skip
-        self.network.to(device=device, memory_format=torch.channels_last)
+        channels_last(self.network.to(device))
         if self.resume_from is not None:
             done = load_newest_checkpoint(Path(self.resume_from), {**self.states, "trainer": self})
             if done >= self.state.max_epochs:  # Ignite would start a finished run anew
@@ -133,8 +134,8 @@ class ContrastiveTrainer(Trainer):
 def has_bf16(device: torch.device) -> bool:
     """Whether `device` computes in bf16 natively."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _start_epoch(engine: ContrastiveTrainer) -> None:

@@ -27,9 +27,8 @@ def build_classifier(encoder: FrozenEncoder, probe: LinearProbe) -> nn.Module:
     network = build_encoder(str(encoder.card["encoder"]), num_classes=1)
     network.load_state_dict(encoder.network.state_dict(), strict=False)  # all but `fc`, which follows
     weight, bias = probe.as_linear()
-    with torch.no_grad():
-        network.fc.weight.copy_(torch.as_tensor(weight, dtype=torch.float32)[None])
-        network.fc.bias.fill_(bias)
+    head = network.get_submodule("fc")
+    head.load_state_dict({"weight": torch.as_tensor(weight)[None], "bias": torch.tensor([bias])})
     return network.eval()
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
+from monai_cxrpair.contrast.encoders import channels_last
 from monai_cxrpair.evaluation.encoders import FrozenEncoder
 
 
@@ -30,10 +31,7 @@ def embed(
     Returns:
         Name -> float32 (N, F).
     """
-    networks = {
-        name: encoder.network.eval().to(device=device, memory_format=torch.channels_last)
-        for name, encoder in encoders.items()
-    }
+    networks = {name: channels_last(encoder.network.eval().to(device)) for name, encoder in encoders.items()}
     parts: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in encoders}
     for batch in loader:
         pixels = batch["image"].to(device).float() / 255.0  # (B, 1, S, S)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
@@ -183,7 +182,7 @@ def labels_of(cohort: Cohort, finding: str) -> npt.NDArray[np.float64]:
     if finding not in cohort.findings:
         there = ", ".join(cohort.findings) or "none; join them with `cxrpair index --labels FILE`"
         raise CxrPairError(f"finding is {finding!r}: the cohort has {there}")
-    return pd.to_numeric(cohort.table[finding]).astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(cohort.table[finding].to_numpy(dtype=np.float64, na_value=np.nan))
 
 
 def labelled(cohort: Cohort, finding: str) -> Cohort:

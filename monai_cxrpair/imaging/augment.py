@@ -82,12 +82,6 @@ class Augmentation:
         )
 
 
-def centered(n: int) -> ViewParams:
-    """The parameters of n views without chance: upright, the largest centred square."""
-    half, zeros = np.full(n, 0.5), np.zeros(n)
-    return ViewParams(angle=zeros, flip=zeros.astype(bool), shift_x=half, shift_y=half, area=np.ones(n))
-
-
 def apply_views(images: Sequence[Image], params: ViewParams, *, size: int) -> Image:
     """Resample each image once: flip, rotate about the centre, crop a square, all in one affine map.
 

@@ -14,7 +14,6 @@ from monai.data import CacheDataset
 
 from monai_cxrpair.cohort import Cohort
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.imaging.augment import apply_views, centered
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +49,8 @@ class RadiographCacheDataset(CacheDataset):
         max_unreadable: float = 0.01,
     ) -> None:
         self.image_size = image_size
+        self.data: list[dict[str, str]]
+        self._cache: list[npt.NDArray[np.uint8]]
         self.unreadable: list[str] = []
         super().__init__(
             data=[{"image": str(path)} for path in cohort.paths()],
@@ -67,7 +68,7 @@ class RadiographCacheDataset(CacheDataset):
         mean = float(means.mean())
         return mean, float(np.sqrt(max(squares.mean() - mean**2, 1e-8)))
 
-    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
+    def __getitem__(self, index: int) -> dict[str, Any]:
         """One item: as a batch, without the batch dimension."""
         return {name: value[0] for name, value in self.__getitems__([index]).items()}
 
@@ -78,8 +79,13 @@ class RadiographCacheDataset(CacheDataset):
             `image` uint8 (B, 1, S, S): the largest centred square, and `row` int64 (B,).
         """
         rows = np.asarray(indices, dtype=np.int64)
-        images = [self._cache[row] for row in rows]
-        return {"image": apply_views(images, centered(len(rows)), size=self.image_size), "row": rows}
+        return {"image": np.stack([self._center(self._cache[row]) for row in rows])[:, None], "row": rows}
+
+    def _center(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        # As MONAI's CenterSpatialCrop, so that inference, which uses that, sees the same pixels.
+        size = self.image_size
+        top, left = (length // 2 - size // 2 for length in image.shape)
+        return image[top : top + size, left : left + size]
 
     def _load_cache_item(self, idx: int) -> npt.NDArray[np.uint8] | None:
         """One radiograph as uint8 (h, w); None if it cannot be read, which is counted afterwards."""
@@ -93,7 +99,7 @@ class RadiographCacheDataset(CacheDataset):
                 raise
             self.unreadable.append(str(error.__cause__))
             return None
-        return np.rint(np.asarray(image, dtype=np.float32)[0] * 255.0).astype(np.uint8)
+        return np.asarray(np.rint(np.asarray(image, dtype=np.float32)[0] * 255.0), dtype=np.uint8)
 
     def _leave_out_unreadable(self, cohort: Cohort, allowed: float) -> Cohort:
         readable = [i for i, image in enumerate(self._cache) if image is not None]

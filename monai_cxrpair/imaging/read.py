@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import cv2
 import nibabel
 import numpy as np
 import numpy.typing as npt
+from nibabel.filebasedimages import ImageFileError
 
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging.dicom import MAX_PIXELS, PixelInfo, read_dicom, scale_by_percentiles
@@ -73,7 +75,7 @@ def _read_nifti(path: Path) -> tuple[npt.NDArray[np.float32], PixelInfo]:
         if size > MAX_PIXELS:
             raise CxrPairError(f"{path}: {image.shape} is no radiograph")
         pixels = np.squeeze(np.asanyarray(image.dataobj))
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
+    except (ImageFileError, OSError, EOFError, ValueError) as error:
         raise CxrPairError(f"{path}: the NIfTI file cannot be read ({error})") from error
     if pixels.ndim != 2:
         raise CxrPairError(f"{path}: a NIfTI image of shape {image.shape}, a radiograph has two dimensions")
@@ -81,7 +83,7 @@ def _read_nifti(path: Path) -> tuple[npt.NDArray[np.float32], PixelInfo]:
     return _scale_without_voi(pixels.T)
 
 
-def _scale_without_voi(pixels: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.float32], PixelInfo]:
+def _scale_without_voi(pixels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], PixelInfo]:
     """8 bits over 0..255, deeper data by percentiles: the same rule as for DICOM without a VOI."""
     if pixels.dtype == np.uint8:
         return (pixels[None] / np.float32(255.0)).astype(np.float32), PixelInfo(scaling="8 bit", inverted=False)

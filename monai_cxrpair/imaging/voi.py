@@ -70,4 +70,4 @@ def apply_voi_lut(values: Floats, item: Any) -> Floats:
     if first > 32767 and values.min() < 0:
         first -= 65536
     index = np.clip(np.rint(values) - first, 0, entries - 1).astype(np.int64)
-    return (table[index] - low) / (high - low)
+    return np.asarray((table[index] - low) / (high - low))

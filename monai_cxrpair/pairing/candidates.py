@@ -52,7 +52,7 @@ class CandidateIndex:
         """The n-th candidate (0-based) of each row; `rows` and `n` broadcast. Each n must be below the row's size."""
         position = self.start[rows] + n
         position += np.where(position >= self.skip_start[rows], self.skip_stop[rows] - self.skip_start[rows], 0)
-        return self.order[position]
+        return np.asarray(self.order[position])
 
     def candidates(self, row: int) -> Ints:
         """S_c(x) of one radiograph as row numbers."""

@@ -25,6 +25,7 @@ class Canvas:
         rows, columns = self.shape
         self.x: Picture = ((np.arange(columns, dtype=np.float32) + 0.5 - columns / 2) / np.float32(self.scale))[None, :]
         self.y: Picture = ((np.arange(rows, dtype=np.float32) + 0.5 - rows / 2) / np.float32(self.scale))[:, None]
+        self.x.flags.writeable = self.y.flags.writeable = False  # sheets are shared between radiographs
 
     def pixels(self, points: ArrayLike) -> NDArray[np.int32]:
         """Points `(..., 2)` as x, y in units -> OpenCV's fixed-point pixels."""

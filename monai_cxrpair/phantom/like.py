@@ -58,7 +58,10 @@ def _copy_patient(settings: PhantomSettings, rows: pd.DataFrame, *, seed: int, p
     """Copy one patient; what the cohort does not say is drawn."""
     rng = stream(seed, patient, STRUCTURE)
     age, since_birthday, sex = draw_person(rng)
-    studies = [study for _, study in rows.sort_values(["study_order", "image_id"]).groupby("study_id", sort=False)]
+    studies = [
+        study
+        for _, study in rows.sort_values(["study_order", "image_id"]).groupby("study_id", sort=False, observed=True)
+    ]
     ages = [_first_known(study, "age") for study in studies]
     known = [float(value) for value in ages if value is not None]
     age = int(min(known)) if known else age
@@ -110,9 +113,9 @@ def _present(study: pd.DataFrame, *, chance: float) -> bool:
 
 def _copy_view(row: dict[Hashable, Any], rng: np.random.Generator) -> RadiographPlan:
     """Copy the view of one radiograph; an unknown laterality becomes a frontal."""
-    laterality = str(row["laterality"]) if row["laterality"] in _VIEWS else "frontal"
+    laterality, view = str(row["laterality"]), str(row["view_position"])  # text first: pandas' NA cannot be compared
+    laterality = laterality if laterality in _VIEWS else "frontal"
     usual = rng.random() < 0.85
-    view = row["view_position"]
     if view not in _VIEWS[laterality]:
         view = _VIEWS[laterality][0 if usual else 1]
-    return RadiographPlan(laterality=laterality, view_position=str(view), source_image_id=str(row["image_id"]))
+    return RadiographPlan(laterality=laterality, view_position=view, source_image_id=str(row["image_id"]))

@@ -17,7 +17,7 @@ from monai_cxrpair.imaging import (
     ResizeShorterSided,
     as_tensors,
 )
-from monai_cxrpair.imaging.augment import Augmentation, apply_views, centered
+from monai_cxrpair.imaging.augment import Augmentation, ViewParams, apply_views
 
 SIZE = 16
 TRANSFORM = Compose([LoadRadiographd(keys="image"), ResizeShorterSided(keys="image", size=SIZE)])
@@ -111,19 +111,37 @@ def test_pixel_statistics_are_those_of_the_radiographs(cohort):
     assert std == pytest.approx(grey.std(), abs=1e-6)
 
 
-def test_a_view_without_chance_is_the_centred_square():
+def view(image, *, angle=0.0, flip=False, size=SIZE):
+    params = ViewParams(
+        angle=np.array([angle]), flip=np.array([flip]), shift_x=np.array([0.5]), shift_y=np.array([0.5]),
+        area=np.array([1.0]),
+    )  # fmt: skip
+    return apply_views([image], params, size=size)[0, 0]
+
+
+def test_an_unaltered_view_is_the_centred_square():
     image = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE + 6)).astype(np.uint8)
-    np.testing.assert_array_equal(apply_views([image], centered(1), size=SIZE)[0, 0], image[:, 3:-3])
+    np.testing.assert_array_equal(view(image), image[:, 3:-3])
+
+
+@pytest.mark.parametrize("shape", [(37, 16), (16, 21), (50, 31), (33, 90)])
+def test_evaluation_and_inference_see_the_same_pixels(tmp_path, shape):
+    from monai.transforms import CenterSpatialCropd
+
+    cv2.imwrite(str(tmp_path / "a.png"), np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8))
+    table = pd.DataFrame({"image_id": ["a"], "patient_id": ["p"], "study_id": ["s"], "path": ["a.png"]})
+    one = Cohort(table, root=tmp_path, findings=[], source="test")
+    cached = RadiographCacheDataset(one, transform=TRANSFORM, image_size=SIZE)[0]["image"]
+    inference = Compose([TRANSFORM, CenterSpatialCropd(keys="image", roi_size=[SIZE, SIZE])])
+    seen = inference({"image": str(tmp_path / "a.png")})["image"]
+    np.testing.assert_allclose(cached / 255, seen, atol=0.501 / 255)
 
 
 def test_a_flip_mirrors_and_a_quarter_turn_turns():
     image = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE)).astype(np.uint8)
-    upright = centered(1)
-    flipped = type(upright)(**{**vars(upright), "flip": np.array([True])})
-    turned = type(upright)(**{**vars(upright), "angle": np.array([90.0])})
-    np.testing.assert_array_equal(apply_views([image], flipped, size=SIZE)[0, 0], image[:, ::-1])
-    view = apply_views([image], turned, size=SIZE)[0, 0]
-    assert min(np.abs(view.astype(int) - np.rot90(image, k)).max() for k in (1, 3)) <= 1
+    np.testing.assert_array_equal(view(image, flip=True), image[:, ::-1])
+    turned = view(image, angle=90.0).astype(int)
+    assert min(np.abs(turned - np.rot90(image, k)).max() for k in (1, 3)) <= 1
 
 
 def test_drawn_parameters_stay_in_their_ranges():

@@ -52,10 +52,13 @@ def test_a_folder_with_one_file_is_that_file_and_with_two_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("missing.png", None), ("cut.png", cv2.imencode(".png", PICTURE)[1].tobytes()[:60]), ("page.dcm", b"<html></html>"),
-        ("empty.dcm", b""), ("cut.nii", b"\0" * 100),
+        ("missing.png", None),
+        ("cut.png", cv2.imencode(".png", PICTURE)[1].tobytes()[:60]),
+        ("page.dcm", b"<html></html>"),
+        ("empty.dcm", b""),
+        ("cut.nii", b"\0" * 100),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_read_is_one_line_that_names_the_file(tmp_path, name, content):
     if content is not None:
         (tmp_path / name).write_bytes(content)

@@ -56,6 +56,17 @@ def test_patients_studies_views_ages_and_labels_are_copied() -> None:
     assert seen == len(source)
 
 
+def test_a_table_with_pandas_own_types_gives_the_same_plans() -> None:
+    source = table()
+    typed = source.astype(
+        {"patient_id": "category", "study_id": "category", "laterality": "category", "view_position": "string",
+         "sex": "category", "pleural_effusion": "Int8"}
+    )  # fmt: skip
+    settings = PhantomSettings()
+    expected = list(plans_like(settings, source, patients=60, seed=1))
+    assert list(plans_like(settings, typed, patients=60, seed=1)) == expected
+
+
 def test_half_of_the_uncertain_studies_have_an_effusion() -> None:
     source = table()
     source["pleural_effusion"] = -1.0

@@ -1,0 +1,195 @@
+"""The bundle as its users run it: index -> training -> evaluating -> inference, and MONAI's own checks."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
+
+import monai_cxrpair
+from monai_cxrpair.cohort.index import index_source
+from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.imaging import read_radiograph
+from monai_cxrpair.phantom import write_phantom
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A phantom export, its cohort, two short training runs and their evaluation."""
+    place = tmp_path_factory.mktemp("work")
+    write_phantom(place / "pacs", patients=40, file_format="dicom", seed=3)
+    index_source(place / "pacs", out=place / "cohort.parquet", labels=place / "pacs" / "truth.csv")
+    for name in ("no_metadata", "same_study"):
+        train(place, name, overlay=name).run()
+    encoders = {name: str(place / name / "encoder.pt") for name in ("no_metadata", "same_study")}
+    run("evaluate", "evaluating", cohort_file=cohort(place), encoder_file=encoders, output_dir=str(place / "report"),
+        label_fraction=0.5, draws=2, subgroups={"frontal": "laterality == 'frontal'"}).run()  # fmt: skip
+    return place
+
+
+def cohort(place):
+    return str(place / "cohort.parquet")
+
+
+@pytest.fixture(autouse=True)
+def _keep_the_exception_hook(monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+
+
+def run(config, run_id, *, overlay=None, **override):
+    root = Path(__file__).resolve().parents[2]
+    files = [str(root / "bundle" / "configs" / f"{config}.yaml")]
+    files += [str(root / "configs" / "pairing" / f"{overlay}.yaml")] if overlay else []
+    workflow = ConfigWorkflow(
+        config_file=files, run_id=run_id, logging_file=False, bundle_root=str(root / "bundle"),
+        workflow_type="train" if config == "train" else "infer", **override,
+    )  # fmt: skip
+    workflow.initialize()
+    return workflow
+
+
+def train(place, name, *, overlay=None, **override):
+    settings = {"cohort_file": cohort(place), "output_dir": str(place / name), "image_size": 48, "max_epochs": 1,
+                "batch_size": 16, **override}  # fmt: skip
+    return run("train", "training", overlay=overlay, **settings)
+
+
+def test_training_writes_the_encoder_its_card_and_a_checkpoint(workplace):
+    for name in ("no_metadata", "same_study"):
+        card = json.loads((workplace / name / "encoder.json").read_text())
+        assert card["encoder"] == "resnet18"
+        assert card["preprocessing"]["image_size"] == 48
+        assert (workplace / name / "checkpoints" / "epoch_00001.pt").is_file()
+        state = torch.load(workplace / name / "encoder.pt", weights_only=True)
+        assert state["conv1.weight"].shape == (64, 1, 7, 7)
+    rates = [json.loads((workplace / n / "encoder.json").read_text())["training"]["last_epoch"]["self_pair_rate"]
+             for n in ("no_metadata", "same_study")]  # fmt: skip
+    assert rates[0] == 1.0
+    assert rates[1] < 0.9
+
+
+def test_evaluating_writes_the_results_of_the_contract(workplace):
+    results = json.loads((workplace / "report" / "results.json").read_text())
+    assert results["finding"] == "pleural_effusion"
+    assert list(results["encoders"]) == ["random weights", "no_metadata", "same_study"]
+    for entry in results["encoders"].values():
+        linear = entry["linear"]
+        assert linear["auc_mean"] == pytest.approx(sum(linear["auc_draws"]) / 2)
+        assert linear["ci95"][0] <= linear["auc_mean"] <= linear["ci95"][1]
+        assert "frontal" in linear["subgroups"]
+    assert {(c["a"], c["b"]) for c in results["comparisons"]} >= {("same_study", "random weights")}
+    assert results["not_run"] == {"ImageNet weights": "no file was given (imagenet_weights)"}
+    page = (workplace / "report" / "report.html").read_text(encoding="utf-8")
+    assert "same_study" in page
+    with (workplace / "report" / "predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == results["cohort"]["test"]["labelled"]
+    assert 0 <= float(rows[0]["same_study"]) <= 1
+
+
+def test_inference_gives_the_probability_that_evaluating_measured(workplace):
+    """The classifier on DICOM files, through MONAI's transforms, has the AUC of the probe on cached embeddings."""
+    from sklearn.metrics import roc_auc_score
+
+    run("inference", "inference", model_file=str(workplace / "report" / "model.pt"), cohort_file=cohort(workplace),
+        output_dir=str(workplace / "out")).run()  # fmt: skip
+    with (workplace / "out" / "predictions.csv").open() as stream:
+        found = {row["image_id"]: float(row["probability"]) for row in csv.DictReader(stream)}
+    with (workplace / "report" / "predictions.csv").open() as stream:
+        truth = {row["image_id"]: int(row["pleural_effusion"]) for row in csv.DictReader(stream)}
+    assert found.keys() >= truth.keys()
+    card = json.loads((workplace / "report" / "model.json").read_text())
+    ours = roc_auc_score(list(truth.values()), [found[i] for i in truth])
+    assert ours == pytest.approx(card["test_auc"], abs=0.01)
+
+
+def test_no_identifier_of_the_export_stands_in_anything_that_was_written(workplace):
+    import pandas as pd
+    import pydicom
+
+    truth = pd.read_csv(workplace / "pacs" / "truth.csv", dtype=str)
+    header = pydicom.dcmread(workplace / "pacs" / truth["path"][0], stop_before_pixels=True)
+    secrets = [truth["image_id"][0], truth["study_id"][0], truth["patient_id"][0], str(header.PatientName),
+               str(header.PatientBirthDate), str(header.AccessionNumber)]  # fmt: skip
+    for file in [p for folder in ("same_study", "report") for p in (workplace / folder).rglob("*") if p.is_file()]:
+        content = file.read_bytes()
+        for secret in filter(None, secrets):
+            assert secret.encode() not in content, f"{file.name} holds {secret}"
+
+
+def mistake(workplace, **override):
+    """The one line a user sees; MONAI wraps it."""
+    settings = {"cohort_file": cohort(workplace), "encoder_file": str(workplace / "same_study" / "encoder.pt"),
+                "output_dir": str(workplace / "mistake"), "label_fraction": 0.5, **override}  # fmt: skip
+    with pytest.raises((RuntimeError, CxrPairError)) as caught:
+        run("evaluate", "evaluating", **settings).run()
+    cause = caught.value
+    while not isinstance(cause, CxrPairError):
+        cause = cause.__cause__
+    return str(cause)
+
+
+def test_evaluating_refuses_an_encoder_that_saw_test_patients(workplace):
+    assert "test patients were seen" in mistake(workplace, split_seed=7)
+
+
+def test_a_finding_that_is_not_there_is_an_error_that_names_those_that_are(workplace):
+    line = mistake(workplace, finding="edema")
+    assert "edema" in line
+    assert "pleural_effusion" in line
+
+
+def test_too_few_labels_are_an_error_that_names_the_setting(workplace):
+    assert "label_fraction" in mistake(workplace, label_fraction=0.01)
+
+
+def test_every_config_has_the_properties_that_monai_asks_for(workplace):
+    assert train(workplace, "unused").check_properties() == []
+    encoder = str(workplace / "same_study" / "encoder.pt")
+    assert run("evaluate", "evaluating", cohort_file=cohort(workplace), encoder_file=encoder).check_properties() == []
+    model = str(workplace / "report" / "model.pt")
+    assert run("inference", "inference", model_file=model, dataset_dir=str(workplace)).check_properties() == []
+
+
+def test_monais_own_checks_pass_on_the_inference_config(workplace, bundle, tmp_path):
+    configs = {
+        "meta_file": str(bundle / "configs/metadata.json"),
+        "config_file": str(bundle / "configs/inference.yaml"),
+    }
+    verify_net_in_out("network_def", **configs)
+    ckpt_export(
+        "network_def", filepath=str(tmp_path / "model.ts"), ckpt_file=str(workplace / "report" / "model.pt"), **configs
+    )
+    exported = torch.jit.load(tmp_path / "model.ts")
+    image = torch.from_numpy(read_radiograph(next((workplace / "pacs").rglob("*.dcm"))))[None]
+    assert exported(image).shape == (1, 1)
+
+
+def test_a_mistake_on_the_command_line_is_one_line_and_exit_1(bundle, workplace):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "training", "--config_file", "configs/train.yaml",
+         "--cohort_file", cohort(workplace), "--learning_rat", "0.1"],
+        cwd=bundle, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: --learning_rat is not a setting")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_bundle_is_complete_and_of_the_packages_version(bundle):
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    for key in ("version", "monai_version", "pytorch_version", "numpy_version", "required_packages_version", "task",
+                "description", "authors", "copyright", "network_data_format", "changelog"):  # fmt: skip
+        assert metadata[key], key
+    version = monai_cxrpair.__version__
+    assert metadata["version"] == metadata["required_packages_version"]["monai-cxrpair"] == version
+    assert version in metadata["changelog"]
+    pins = dict(line.split("==") for line in (bundle.parent / "constraints.txt").read_text().split() if "==" in line)
+    for name, wanted in metadata["required_packages_version"].items():
+        assert name == "monai-cxrpair" or pins[name] == wanted, name
+    for file in ("LICENSE", "docs/README.md", "configs/logging.conf"):
+        assert (bundle / file).is_file()

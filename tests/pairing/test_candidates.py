@@ -148,3 +148,19 @@ def test_the_numbers_of_candidates_in_chexpert_are_those_known(shared_data):
         ).sizes
         assert round(100 * float((sizes == 0).mean()), 2) == empty, rule
         assert sizes.max() == largest, rule
+
+
+@pytest.mark.data
+def test_every_radiograph_of_a_real_frontal_and_lateral_study_gets_a_partner_other_than_itself(shared_data, tmp_path):
+    from monai_cxrpair.cohort.index import index_source
+
+    cohort = index_source(shared_data / "covid_cxr" / "index.csv", out=tmp_path / "covid.parquet").cohort
+    table = cohort.table
+    views = table.groupby("study_id")["laterality"].nunique()
+    rows = np.flatnonzero(table["study_id"].isin(views[views == 2].index))
+    assert (views == 2).sum() == 43
+    sampler = PairSampler(cohort, PairCriterion(study="same"), seed=0)
+    for _ in range(20):
+        keys, _ = sampler.draw(rows, keys=2)
+        assert (keys != rows[:, None]).all()
+        assert (table["study_id"].to_numpy()[keys] == table["study_id"].to_numpy()[rows][:, None]).all()

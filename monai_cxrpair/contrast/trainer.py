@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from ignite.engine import Events
+from ignite.handlers import ProgressBar
 from monai.engines import Trainer
 from monai.utils import CommonKeys
 from torch import Tensor
@@ -89,6 +91,8 @@ class ContrastiveTrainer(Trainer):
         self.add_event_handler(Events.EPOCH_STARTED, _start_epoch)
         self.add_event_handler(Events.ITERATION_COMPLETED, _add_iteration)
         self.add_event_handler(Events.EPOCH_COMPLETED, _finish_epoch)
+        if sys.stderr.isatty():
+            ProgressBar(persist=False).attach(self, output_transform=lambda output: {"loss": output[CommonKeys.LOSS]})
         if train_handlers is not None:
             self._register_handlers(train_handlers)
 

@@ -61,15 +61,15 @@ class PhantomSettings:
     prevalence: float = 0.38
     patient_share: float = 0.35
     effusion_days: float = 45.0
-    smallest_grade: float = 0.08
-    effusion_rise: tuple[float, float, float] = (0.03, 1.10, 1.3)
+    smallest_grade: float = 0.065
+    effusion_rise: tuple[float, float, float] = (0.025, 1.08, 1.42)
     fluid_density: float = 0.9
     supine: float = 0.4
-    supine_fluid: tuple[float, float] = (0.55, 0.5)
-    scar_height: float = 0.13
+    supine_fluid: tuple[float, float] = (0.52, 0.48)
+    scar_height: float = 0.14
     consolidation: float = 0.35
     raised_diaphragm: float = 0.10
-    pleural_scar: float = 0.06
+    pleural_scar: float = 0.07
     atelectasis: float = 0.20
     oedema: float = 0.25
     devices: float = 0.45
@@ -77,7 +77,7 @@ class PhantomSettings:
     collimation: float = 0.4
     monochrome1: float = 0.5
     noise: tuple[float, float] = (0.004, 0.02)
-    gamma: tuple[float, float] = (0.8, 1.3)
+    gamma: tuple[float, float] = (0.75, 1.35)
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be drawn."""

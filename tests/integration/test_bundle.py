@@ -24,7 +24,7 @@ def workplace(tmp_path_factory):
     write_phantom(place / "pacs", patients=40, file_format="dicom", seed=3)
     index_source(place / "pacs", out=place / "cohort.parquet", labels=place / "pacs" / "truth.csv")
     for name in ("no_metadata", "same_study"):
-        train(place, name, overlay=name).run()
+        train(place, name, overlay=f"pairing/{name}").run()
     encoders = {name: str(place / name / "encoder.pt") for name in ("no_metadata", "same_study")}
     run("evaluate", "evaluating", cohort_file=cohort(place), encoder_file=encoders, output_dir=str(place / "report"),
         label_fraction=0.5, draws=2, subgroups={"frontal": "laterality == 'frontal'"}).run()  # fmt: skip
@@ -43,7 +43,7 @@ def _keep_the_exception_hook(monkeypatch):
 def run(config, run_id, *, overlay=None, **override):
     root = Path(__file__).resolve().parents[2]
     files = [str(root / "bundle" / "configs" / f"{config}.yaml")]
-    files += [str(root / "configs" / "pairing" / f"{overlay}.yaml")] if overlay else []
+    files += [str(root / "configs" / f"{overlay}.yaml")] if overlay else []
     workflow = ConfigWorkflow(
         config_file=files, run_id=run_id, logging_file=False, bundle_root=str(root / "bundle"),
         workflow_type="train" if config == "train" else "infer", **override,
@@ -70,6 +70,31 @@ def test_training_writes_the_encoder_its_card_and_a_checkpoint(workplace):
              for n in ("no_metadata", "same_study")]  # fmt: skip
     assert rates[0] == 1.0
     assert rates[1] < 0.9
+
+
+def test_a_run_goes_on_from_its_checkpoint(workplace):
+    train(workplace, "resumed").run()
+    train(workplace, "resumed", max_epochs=2, resume=True).run()
+    assert json.loads((workplace / "resumed" / "encoder.json").read_text())["training"]["epochs"] == 2
+    assert len(list((workplace / "resumed" / "checkpoints").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("overlay", "override", "expected"),
+    [
+        ("pairing/same_study_random_crop", {}, {"augmentation": [0.95, 1.0], "pairing": "same"}),
+        ("pairing/distinct_studies", {"subset": "laterality == 'frontal'"}, {"pairing": "distinct"}),
+        ("paper", {"queue_size": 16}, {"pairing": "same", "include_self": True, "queue_size": 16}),
+    ],
+)
+def test_overlays_change_what_they_say(workplace, overlay, override, expected):
+    name = overlay.replace("/", "_")
+    train(workplace, name, overlay=overlay, **override).run()
+    card = json.loads((workplace / name / "encoder.json").read_text())
+    assert card["pairing"]["study"] == expected["pairing"]
+    assert card["pairing"].get("include_self", False) == expected.get("include_self", False)
+    assert card["augmentation"]["crop_area"] == expected.get("augmentation", [1.0, 1.0])
+    assert card["training"]["queue_size"] == expected.get("queue_size", card["training"]["queue_size"])
 
 
 def test_evaluating_writes_the_results_of_the_contract(workplace):

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,10 +31,20 @@ MONAI_SECTIONS = {
 REFERENCE = re.compile(r"[@%]([A-Za-z_]\w*)")
 
 
-def begin() -> None:
-    """First step of every run: refuse unknown settings, and show a user's mistake as one line."""
+def begin(output_dir: str) -> None:
+    """First step of every run: show a user's mistake as one line, refuse unknown settings, make the output folder.
+
+    Raises:
+        CxrPairError: a setting that this config does not have, or a folder that cannot be written to.
+    """
     sys.excepthook = _one_line
     refuse_unknown_keys(_running_parser().get())
+    try:
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output_dir):
+            pass
+    except OSError as error:
+        raise CxrPairError(f"output_dir is {output_dir}: it cannot be written to ({error.strerror})") from error
 
 
 def refuse_unknown_keys(config: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from monai_cxrpair.cohort import Cohort
 from monai_cxrpair.imaging.augment import Augmentation, apply_views
 from monai_cxrpair.imaging.cache import RadiographCacheDataset
 from monai_cxrpair.pairing import PairCriterion, PairSampler
+
+logger = logging.getLogger(__name__)
 
 
 class PairCacheDataset(RadiographCacheDataset):
@@ -28,6 +31,9 @@ class PairCacheDataset(RadiographCacheDataset):
         keys: K, keys per query.
         seed: of pairs and views.
         transform, image_size, num_workers, max_unreadable: see `RadiographCacheDataset`.
+
+    Attributes:
+        with_partner: the share of the radiographs that have a candidate.
 
     Raises:
         CxrPairError: a setting out of range; more unreadable radiographs than allowed.
@@ -59,6 +65,14 @@ class PairCacheDataset(RadiographCacheDataset):
             max_unreadable=max_unreadable,
         )
         self.sampler = PairSampler(self.cohort, criterion, seed=seed)
+        self.with_partner = float((self.sampler.sizes > 0).mean())
+        if criterion is not None:
+            logger.log(
+                logging.INFO if self.with_partner else logging.WARNING,
+                "%.1f %% of %d radiographs have a partner with study %s and laterality %s; the others are paired with "
+                "themselves",
+                100 * self.with_partner, len(self), criterion.study, criterion.laterality,
+            )  # fmt: skip
         self._patient, self._study = self.cohort.codes("patient_id"), self.cohort.codes("study_id")
 
     def set_epoch(self, epoch: int) -> None:

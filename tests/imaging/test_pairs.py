@@ -58,6 +58,15 @@ def test_a_batch_has_the_shapes_of_the_contract_and_the_partner_of_the_study(coh
     assert batch["patient"].tolist() == [0, 1, 2]
 
 
+def test_a_rule_that_finds_no_partner_at_all_is_a_warning(cohort, caplog):
+    caplog.set_level("INFO")
+    assert dataset(cohort).with_partner == 1.0
+    assert "100.0 % of 6 radiographs have a partner" in caplog.text
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+    assert dataset(cohort, pairing={"study": "distinct"}).with_partner == 0.0
+    assert [r for r in caplog.records if r.levelname == "WARNING"]
+
+
 def test_one_item_is_a_batch_of_one(cohort):
     item = dataset(cohort)[2]
     assert item["query"].shape == (1, SIZE, SIZE)

@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-PATIENTS, IMAGE_SIZE, EPOCHS, LABEL_FRACTION = 300, 64, 10, 0.05
 ARMS = {"MoCo without metadata": "no_metadata", "same-patient same-study pairs": "same_study"}
 
 
@@ -24,7 +23,12 @@ def main() -> None:
     """Make the phantom, index it, train both arms, evaluate them against random weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything; made anew")
-    out = parser.parse_args().out.resolve()
+    parser.add_argument("--patients", type=int, default=300)
+    parser.add_argument("--image-size", type=int, default=64, help="pixels")
+    parser.add_argument("--epochs", type=int, default=10, help="of each pre-training")
+    parser.add_argument("--label-fraction", type=float, default=0.05, help="labels in each draw of the probe")
+    args = parser.parse_args()
+    out = args.out.resolve()
     if out.exists():
         if not (out / ".cxrpair-demo").exists():
             sys.exit(f"error: {out} exists and is not an earlier demo; name another folder with --out")
@@ -35,20 +39,21 @@ def main() -> None:
 
     cohort = out / "cohort.parquet"
     step("Synthetic radiographs, written as DICOM files",
-         "cxrpair", "phantom", out / "pacs", "--patients", PATIENTS, "--format", "dicom", "--seed", 0)  # fmt: skip
-    step("Index them: headers only, identifiers replaced, labels joined",
-         "cxrpair", "index", out / "pacs", "--out", cohort, "--labels", out / "pacs" / "truth.csv")  # fmt: skip
+         "cxrpair", "phantom", out / "pacs", "--patients", args.patients, "--format", "dicom", "--seed", 0)  # fmt: skip
+    # Real identifiers become keyed hashes; those of synthetic patients stay, so that the split is the same each time.
+    step("Index them: headers only, labels joined", "cxrpair", "index", out / "pacs", "--out", cohort,
+         "--labels", out / "pacs" / "truth.csv", "--keep-identifiers")  # fmt: skip
     for name, overlay in ARMS.items():
         step(f"Pre-train: {name}",
              "python", "-m", "monai.bundle", "run", "training",
              "--config_file", f"['configs/train.yaml','../configs/pairing/{overlay}.yaml']",
              "--cohort_file", cohort, "--output_dir", out / overlay,
-             "--image_size", IMAGE_SIZE, "--max_epochs", EPOCHS)  # fmt: skip
+             "--image_size", args.image_size, "--max_epochs", args.epochs)  # fmt: skip
     encoders = {name: str(out / overlay / "encoder.pt") for name, overlay in ARMS.items()}
-    step(f"Evaluate: linear probe on {LABEL_FRACTION:.0%} of the labelled studies",
+    step(f"Evaluate: linear probe on {args.label_fraction:.0%} of the labelled studies",
          "python", "-m", "monai.bundle", "run", "evaluating", "--config_file", "configs/evaluate.yaml",
          "--cohort_file", cohort, "--encoder_file", json.dumps(encoders), "--output_dir", out / "report",
-         "--label_fraction", LABEL_FRACTION)  # fmt: skip
+         "--label_fraction", args.label_fraction)  # fmt: skip
 
     from monai_cxrpair.evaluation.results import text_table
 

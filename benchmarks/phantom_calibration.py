@@ -5,12 +5,16 @@
 3. Logistic regression on a frozen ResNet-18 with random weights and 1 % of the labels must lie at least 0.10 below it.
 
     OMP_NUM_THREADS=1 python benchmarks/phantom_calibration.py --seeds 5
+
+Seeds 0 to 4 of settings 4e107aaae5a3ef0e (1,500 training radiographs, 6 epochs): mean intensity 0.500 to 0.535,
+all labels 0.918 to 0.959, 1 % random probe 0.516 to 0.529.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import sys
 import time
 
 import cv2
@@ -140,7 +144,7 @@ def main() -> None:
         mean = float(roc_auc_score(labels, images.mean((1, 2))))
         mean = max(mean, 1 - mean)
         probe = random_probe_aucs(images, labels, training, seed)
-        print(f"{seed:4d}  mean {mean:.3f}  probe {np.mean(probe):.3f}  training ...", end="\r", flush=True)
+        print(f"{seed:4d}  mean {mean:.3f}  probe {np.mean(probe):.3f}  training ...", file=sys.stderr)
         full = supervised_auc(images, labels, training, seed, args.epochs)
         gap = full - float(np.mean(probe))
         held &= mean <= 0.65 and 0.90 <= full <= 0.99 and gap >= 0.10

@@ -41,8 +41,9 @@ def main() -> None:
     step("Synthetic radiographs, written as DICOM files",
          "cxrpair", "phantom", out / "pacs", "--patients", args.patients, "--format", "dicom", "--seed", 0)  # fmt: skip
     # Real identifiers become keyed hashes; those of synthetic patients stay, so that the split is the same each time.
-    step("Index them: headers only, labels joined", "cxrpair", "index", out / "pacs", "--out", cohort,
-         "--labels", out / "pacs" / "truth.csv", "--keep-identifiers")  # fmt: skip
+    step("Index them: headers only, labels joined",
+         "cxrpair", "index", out / "pacs", "--out", cohort, "--keep-identifiers",
+         "--labels", out / "pacs" / "truth.csv", "--finding", "pleural_effusion=pleural_effusion")  # fmt: skip
     for name, overlay in ARMS.items():
         step(f"Pre-train: {name}",
              "python", "-m", "monai.bundle", "run", "training",

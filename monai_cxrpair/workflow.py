@@ -28,7 +28,19 @@ MONAI_SECTIONS = {
     "tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0",
 }  # fmt: skip
 
-REFERENCE = re.compile(r"[@%]([A-Za-z_]\w*)")
+# What MONAI looks up by name inside `train` and `validate`.
+MONAI_PARTS = {
+    "inferer",
+    "trainer",
+    "evaluator",
+    "handlers",
+    "dataset",
+    "preprocessing",
+    "postprocessing",
+    "key_metric",
+}
+
+REFERENCE = re.compile(r"[@%]([A-Za-z_]\w*)(?:(?:#|::)(\w+))?")
 
 
 def begin(output_dir: str) -> None:
@@ -38,7 +50,13 @@ def begin(output_dir: str) -> None:
         CxrPairError: a setting that this config does not have, or a folder that cannot be written to.
     """
     sys.excepthook = _one_line
-    refuse_unknown_keys(_running_parser().get())
+    parser = _running_parser()
+    refuse_unknown_keys(parser.get())
+    for key, value in yaml_words(parser.get()).items():
+        parser[key] = value
+    seed = parser.get("seed", 0)
+    if not isinstance(seed, int) or seed < 0:
+        raise CxrPairError(f"seed is {seed!r}: use a whole number of at least 0")
     try:
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output_dir):
@@ -53,13 +71,34 @@ def refuse_unknown_keys(config: dict[str, Any]) -> None:
     Raises:
         CxrPairError: names the key and the nearest known one.
     """
-    used = set(_references(config))
-    known = used | (MONAI_SECTIONS & config.keys())
-    for key in config:
-        if key not in known and key not in MONAI_SECTIONS:
-            near = difflib.get_close_matches(key, known & config.keys(), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise CxrPairError(f"--{key} is not a setting of this config{hint}")
+    used = _references(config)
+    _refuse(config, known={top for top, _ in used} | MONAI_SECTIONS, prefix="")
+    for section in ("train", "validate"):
+        parts = {part for top, part in used if top == section}
+        _refuse(config.get(section, {}), known=parts | MONAI_PARTS, prefix=f"{section}#")
+
+
+def _refuse(section: dict[str, Any], *, known: set[str], prefix: str) -> None:
+    for key in section:
+        if key not in known:
+            near = difflib.get_close_matches(key, known & section.keys(), n=1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else ""
+            raise CxrPairError(f"--{prefix}{key} is not a setting of this config{hint}")
+
+
+def yaml_words(config: dict[str, Any], prefix: str = "") -> dict[str, bool | None]:
+    """Settings whose text is `true`, `false` or `null`, with what they mean.
+
+    The command line passes these words as text, unlike a config file, and the text "false" would count as true.
+    """
+    words = {"true": True, "false": False, "null": None}
+    found: dict[str, bool | None] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            found.update(yaml_words(value, f"{prefix}{key}#"))
+        elif isinstance(value, str) and value.lower() in words:
+            found[f"{prefix}{key}"] = words[value.lower()]
+    return found
 
 
 def check_version(required: str) -> None:
@@ -114,8 +153,8 @@ def find_radiographs(*, cohort_file: str | None, dataset_dir: str | None, subset
     return [{"image": str(p), "image_id": p.relative_to(folder).as_posix()} for p in paths]
 
 
-def _references(config: Any) -> set[str]:
-    """The top-level keys that any `@key` or `%key` in a config refers to."""
+def _references(config: Any) -> set[tuple[str, str]]:
+    """The keys that any `@key#part` or `%key#part` in a config refers to, the part empty where there is none."""
     if isinstance(config, dict):
         return set().union(*(_references(value) for value in config.values())) if config else set()
     if isinstance(config, (list, tuple)):

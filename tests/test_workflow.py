@@ -5,7 +5,7 @@ import yaml
 
 from monai_cxrpair.cohort import Cohort
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.workflow import check_version, find_radiographs, open_cohort, refuse_unknown_keys
+from monai_cxrpair.workflow import check_version, find_radiographs, open_cohort, refuse_unknown_keys, yaml_words
 
 CONFIG = {"learning_rate": 1, "optimizer": {"lr": "@learning_rate"}, "training": ["$@optimizer"], "train": {}}
 
@@ -17,6 +17,21 @@ def test_a_key_that_something_refers_to_is_known():
 def test_a_key_that_nothing_refers_to_is_an_error_with_the_nearest_name():
     with pytest.raises(CxrPairError, match=r"--learning_rat is not a setting .* did you mean learning_rate"):
         refuse_unknown_keys({**CONFIG, "learning_rat": 2})
+
+
+def test_a_part_of_a_section_that_nothing_refers_to_is_an_error_too():
+    config = {**CONFIG, "train": {"loader": {"x": "@learning_rate"}, "loder": {}}, "training": ["$@train#loader"]}
+    config["optimizer"] = {}
+    with pytest.raises(CxrPairError, match="--optimizer"):
+        refuse_unknown_keys(config)
+    del config["optimizer"]
+    with pytest.raises(CxrPairError, match=r"--train#loder is not a setting .* did you mean train#loader"):
+        refuse_unknown_keys(config)
+
+
+def test_the_words_that_the_command_line_passes_as_text_get_their_meaning():
+    config = {"resume": "false", "pairing": {"include_self": "True"}, "subset": "null", "name": "falsetto", "n": 1}
+    assert yaml_words(config) == {"resume": False, "pairing#include_self": True, "subset": None}
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "inference"])

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,27 @@ class Cohort:
         findings: Names of the label columns (1 present, 0 absent, -1 uncertain, missing = not mentioned).
         source: What the table was read from: `dicom`, `chexpert`, `nih`, `table`, `phantom`, ...
 
+        intake: `files_seen` and `rejected` of the index step that made the table; None where it was made otherwise.
+
     Raises:
         CxrPairError: The table breaks a rule of `schema`; the message names the column, the row and the rule.
     """
 
-    def __init__(self, table: pd.DataFrame, *, root: Path, findings: Sequence[str], source: str) -> None:
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        *,
+        root: Path,
+        findings: Sequence[str],
+        source: str,
+        intake: Mapping[str, Any] | None = None,
+    ) -> None:
         self._findings = tuple(findings)
         self._table = schema.complete(table, self._findings)
         schema.check(self._table, self._findings)
         self._root = Path(root)
         self._source = source
+        self._intake = dict(intake or {})
 
     @classmethod
     def read(cls, path: str | Path, *, root: str | Path | None = None) -> "Cohort":
@@ -67,7 +78,7 @@ class Cohort:
         try:
             metadata = json.loads((arrow.schema.metadata or {})[_METADATA_KEY])
             version, stored, findings = metadata["version"], metadata["root"], list(metadata["findings"])
-            source = str(metadata["source"])
+            source, intake = str(metadata["source"]), dict(metadata.get("intake", {}))
         except (KeyError, ValueError, TypeError) as error:
             raise CxrPairError(f"{path} is a parquet file, but not a cohort: write one with `cxrpair index`") from error
         if version != VERSION:
@@ -77,7 +88,8 @@ class Cohort:
         if absent:
             raise CxrPairError(f"{path}: cohort column {absent[0]!r} is missing")
         try:
-            return cls(table, root=Path(root) if root is not None else Path(stored), findings=findings, source=source)
+            base = Path(root) if root is not None else Path(stored)
+            return cls(table, root=base, findings=findings, source=source, intake=intake)
         except CxrPairError as error:
             raise CxrPairError(f"{path}: {error}") from error
 
@@ -92,7 +104,7 @@ class Cohort:
 
         metadata = {"version": VERSION, "root": str(self._root.absolute()), "source": self._source}
         arrow = pa.Table.from_pandas(self._table, preserve_index=False)
-        encoded = json.dumps({**metadata, "findings": list(self._findings)}).encode()
+        encoded = json.dumps({**metadata, "findings": list(self._findings), "intake": self._intake}).encode()
         arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _METADATA_KEY: encoded})
         with atomic_path(Path(path)) as temporary:
             pq.write_table(arrow, temporary, compression="zstd")
@@ -122,6 +134,11 @@ class Cohort:
     def source(self) -> str:
         """The format the cohort was read from."""
         return self._source
+
+    @property
+    def intake(self) -> dict[str, Any]:
+        """`files_seen` and `rejected` (reason -> count) of the index step; empty for a part of a cohort."""
+        return dict(self._intake)
 
     def paths(self) -> list[Path]:
         """The absolute path of each radiograph, in row order."""

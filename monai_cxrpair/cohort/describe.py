@@ -16,15 +16,17 @@ def describe(cohort: Cohort) -> dict[str, Any]:
         cohort: The radiographs.
 
     Returns:
-        The keys of `Cohort.summary` and: `source`, `root`, `fingerprint`, `views` (radiographs by view position),
-        `sex` (patients by sex; `unknown` where it is empty, `several` where the rows of a patient differ), `age`
-        (years, over radiographs), `dated_studies`, and the distributions `studies_per_patient`, `images_per_study`,
-        `images_per_patient`: mean, median, largest and the share of ones.
+        The keys of `Cohort.summary`, `files_seen` and `rejected` of the index step, and: `source`, `root`,
+        `fingerprint`, `views` (radiographs by view position), `sex` (patients by sex; `unknown` where it is empty,
+        `several` where the rows of a patient differ), `age` (years, over radiographs), `dated_studies`, and the
+        distributions `studies_per_patient`, `images_per_study`, `images_per_patient`: mean, median, largest and the
+        share of ones.
     """
     table = cohort.table
     views = table["view_position"].replace("", "missing").value_counts().sort_index()
     return {
         **cohort.summary(),
+        **cohort.intake,
         "source": cohort.source,
         "root": str(cohort.root),
         "fingerprint": cohort.fingerprint(),

@@ -46,8 +46,7 @@ class IndexResult:
 
     def as_json(self) -> dict[str, Any]:
         """The last line of `cxrpair index --json`."""
-        rejected = dict(sorted(Counter(self.rejects["reason"]).items()))
-        return {**self.cohort.summary(), "files_seen": self.files_seen, "rejected": rejected, "notes": self.notes}
+        return {**self.cohort.summary(), **self.cohort.intake, "notes": self.notes}
 
 
 def index_source(
@@ -122,7 +121,8 @@ def index_source(
     if file_format == "dicom" and not keep_identifiers:
         table, mapping = deidentify(table, load_key(key_file))
         write_mapping(mapping, mapping_file)
-    cohort = Cohort(table, root=base, findings=reading.findings, source=reading.source)
+    intake = {"files_seen": reading.files_seen, "rejected": dict(sorted(Counter(rejects["reason"]).items()))}
+    cohort = Cohort(table, root=base, findings=reading.findings, source=reading.source, intake=intake)
     cohort.write(out)  # last: where it is, the index is complete
     return IndexResult(
         cohort=cohort,

@@ -41,7 +41,7 @@ def join_labels(reading: Reading, raw: pd.DataFrame, *, finding: Mapping[str, st
     Args:
         reading: The radiographs; its table, findings and notes are extended.
         raw: The labels file as text.
-        finding: Finding -> column of the labels file, for columns that must be findings.
+        finding: Finding -> column of the labels file; where any is named, only these are joined.
 
     Raises:
         CxrPairError: There is no key or no finding, a key has contradicting rows, or nothing matches.
@@ -110,6 +110,9 @@ def _findings(raw: pd.DataFrame, metadata: set[str], finding: Mapping[str, str])
     for source in raw.columns:
         name = wanted.get(source, finding_name(source))
         if source in metadata and source not in wanted:
+            continue
+        if wanted and source not in wanted:
+            unused.append(source)
             continue
         values, wrong = finding_values(raw[source])
         if source in wanted:

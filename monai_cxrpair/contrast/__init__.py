@@ -5,7 +5,7 @@ from monai_cxrpair.contrast.encoders import build_encoder, feature_dim, load_wei
 from monai_cxrpair.contrast.loss import contrastive_loss
 from monai_cxrpair.contrast.moco import MoCo
 from monai_cxrpair.contrast.queue import KeyQueue
-from monai_cxrpair.contrast.settings import make_encoder, queue_size
+from monai_cxrpair.contrast.settings import ignored_keys, make_encoder, queue_size
 from monai_cxrpair.contrast.trainer import ContrastiveTrainer
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "build_encoder",
     "contrastive_loss",
     "feature_dim",
+    "ignored_keys",
     "load_weights",
     "make_encoder",
     "queue_size",

@@ -121,7 +121,9 @@ class MoCo(nn.Module):
         if groups == 1:
             return unit(self.key_head(self.key_encoder(images)))
         order = torch.randperm(len(images), device=images.device)
-        features = torch.cat([self.key_encoder(images[part]) for part in order.chunk(groups)])  # (N, F), permuted
+        features = torch.cat(
+            [self.key_encoder(images[part]) for part in order.tensor_split(groups)]
+        )  # (N, F), permuted
         return unit(self.key_head(features[order.argsort()]))
 
     @torch.no_grad()

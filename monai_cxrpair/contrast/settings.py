@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import nn
 
 from monai_cxrpair.contrast.encoders import build_encoder, load_weights
@@ -27,9 +30,21 @@ def queue_size(setting: int | str, *, radiographs: int, batch_size: int) -> int:
     return setting
 
 
-def make_encoder(encoder: str | nn.Module, *, imagenet_weights: str | None = None) -> nn.Module:
-    """An encoder by name, or the network that a `_target_` made; with ImageNet weights where a file is given."""
-    network = build_encoder(encoder) if isinstance(encoder, str) else encoder
+def make_encoder(name: str, *, imagenet_weights: str | None = None) -> nn.Module:
+    """An encoder by name, with ImageNet weights where a file is given."""
+    network = build_encoder(name)
     if imagenet_weights:
         load_weights(network, imagenet_weights)
     return network
+
+
+def ignored_keys(negatives: Mapping[str, Any]) -> Any:
+    """The `negatives` section of a config: which keys of the queue are neither attracted nor repelled.
+
+    Raises:
+        CxrPairError: an unknown setting, by name.
+    """
+    unknown = set(negatives) - {"ignore"}
+    if unknown:
+        raise CxrPairError(f"negatives#{unknown.pop()} is unknown: there is ignore")
+    return negatives.get("ignore", "patient")

@@ -46,6 +46,7 @@ class ContrastiveTrainer(Trainer):
             fast; emulated, it is several times slower than fp32.
         train_handlers: MONAI or Ignite handlers.
         states: what a checkpoint holds beside the engine's own state: name -> object with a `state_dict`.
+        settings: what the checkpoints to resume from must have been made with; see `SaveRun`.
         resume_from: folder of checkpoints; the newest is loaded before training where there is one.
 
     Raises:
@@ -64,21 +65,22 @@ class ContrastiveTrainer(Trainer):
         precision: Precision = "auto",
         train_handlers: Sequence[Any] | None = None,
         states: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
         resume_from: str | Path | None = None,
     ) -> None:
         radiographs = len(train_data_loader.dataset)  # type: ignore[arg-type]
+        if len(train_data_loader) == 0:
+            raise CxrPairError(f"batch_size is larger than the {radiographs} radiographs: no batch can be made")
         if network.queue.size > radiographs:
             raise CxrPairError(
                 f"queue_size is {network.queue.size} but there are only {radiographs} radiographs: every query would "
                 f"meet itself as a negative; set queue_size to {max(1, radiographs // 4)} or less"
             )
-        if len(train_data_loader) == 0:
-            raise CxrPairError(f"batch_size is larger than the {radiographs} radiographs: no batch can be made")
         if precision not in get_args(Precision):
             raise CxrPairError(f"precision is {precision!r}: use auto, bf16 or fp32")
         self.network, self.optimizer, self.normalisation = network, optimizer, normalisation
         self.bf16 = has_bf16(torch.device(device)) if precision == "auto" else precision == "bf16"
-        self.states, self.resume_from = dict(states or {}), resume_from
+        self.states, self.settings, self.resume_from = dict(states or {}), dict(settings or {}), resume_from
         super().__init__(
             device=device,
             max_epochs=max_epochs,
@@ -106,7 +108,8 @@ class ContrastiveTrainer(Trainer):
         )  # fmt: skip
         channels_last(self.network.to(device))
         if self.resume_from is not None:
-            done = load_newest_checkpoint(Path(self.resume_from), {**self.states, "trainer": self})
+            targets = {**self.states, "trainer": self}
+            done = load_newest_checkpoint(Path(self.resume_from), targets, settings=self.settings)
             if done >= self.state.max_epochs:  # Ignite would start a finished run anew
                 logger.info("all %d epochs are done already", self.state.max_epochs)
                 return
@@ -114,6 +117,9 @@ class ContrastiveTrainer(Trainer):
         super().run()
 
     def _iteration(self, engine: Any, batchdata: dict[str, Tensor]) -> dict[str, Any]:
+        # Seeded per step: neither the number of workers, which draw from the same generator when they start, nor a
+        # resumed run changes how keys are permuted.
+        torch.manual_seed(self.data_loader.dataset.seed * 1_000_003 + engine.state.iteration)
         batch = {name: value.to(engine.state.device, non_blocking=True) for name, value in batchdata.items()}
         study = torch.cat([batch["study"][:, None], batch["key_study"]], dim=1)  # (B, 1 + K)
         with torch.autocast(engine.state.device.type, dtype=torch.bfloat16, enabled=self.bf16):
@@ -144,8 +150,6 @@ def has_bf16(device: torch.device) -> bool:
 
 def _start_epoch(engine: ContrastiveTrainer) -> None:
     engine.data_loader.dataset.set_epoch(engine.state.epoch)
-    # Seeded per epoch, so that a resumed run permutes keys as an uninterrupted one does.
-    torch.manual_seed(engine.data_loader.dataset.seed * 1_000_003 + engine.state.epoch)
     engine.state.epoch_sums, engine.state.epoch_pairs = {}, 0
     engine.state.epoch_started = time.perf_counter()
 

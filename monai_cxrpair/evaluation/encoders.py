@@ -60,6 +60,9 @@ def named_files(encoder_file: str | Mapping[str, str] | None) -> dict[str, str]:
     if not encoder_file:
         raise CxrPairError("encoder_file is not set: name the encoder.pt of a training run, or a name -> path table")
     if isinstance(encoder_file, Mapping):
+        taken = {RANDOM, IMAGENET} & set(encoder_file)
+        if taken:
+            raise CxrPairError(f"encoder_file: {taken.pop()!r} is the name of a baseline, choose another")
         return {str(name): str(path) for name, path in encoder_file.items()}
     return {Path(encoder_file).absolute().parent.name or "encoder": str(encoder_file)}
 
@@ -135,15 +138,16 @@ def check_no_leak(
     fingerprint = cohort.fingerprint()
     for name, path in named_files(encoder_file).items():
         trained = read_card(path)["cohort"]
+        if trained["fingerprint"] != fingerprint:
+            # Even under the same rule: another index may have given the same patient another pseudonym.
+            said[name] = "pre-trained on another cohort: shared patients cannot be ruled out"
+            continue
         # The side of a patient is a hash of its id against the fraction: a smaller test side lies within a larger.
-        same_rule = trained["split_seed"] == split_seed and test_fraction <= trained["test_fraction"]
-        if same_rule:
+        if trained["split_seed"] == split_seed and test_fraction <= trained["test_fraction"]:
             said[name] = "test patients were held out of pre-training"
-        elif trained["fingerprint"] == fingerprint:
+        else:
             raise CxrPairError(
                 f"{name} was pre-trained with split_seed {trained['split_seed']} and test_fraction "
                 f"{trained['test_fraction']}, so test patients were seen; evaluate with the same two settings"
             )
-        else:
-            said[name] = "pre-trained on another cohort: shared patients cannot be ruled out"
     return said

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from monai_cxrpair.cohort import Cohort, Split, split_patients
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.classifier import build_classifier, fit_head, save_classifier
+from monai_cxrpair.evaluation.draws import label_draws
 from monai_cxrpair.evaluation.embed import embed
 from monai_cxrpair.evaluation.encoders import FrozenEncoder, check_no_leak, load_encoders, named_files
 from monai_cxrpair.evaluation.metrics import auc
@@ -86,20 +87,27 @@ class LinearEvaluation:
         cohort = dataset.cohort
         labels = labels_of(cohort, self.finding)
         split = split_patients(cohort, test_fraction=self.test_fraction, seed=self.split_seed)
+        patients, studies = cohort.codes("patient_id"), cohort.codes("study_id")
+        subgroups = {name: _inside(cohort, rule) for name, rule in self.subgroups.items()}
+        # Drawn here too, so that too few labels show before the radiographs are embedded.
+        known = split.train_rows
+        label_draws(
+            labels[known], patients[known], studies[known], fraction=self.label_fraction, draws=1, seed=self.seed
+        )
         encoders, not_run = load_encoders(self.encoder_file, imagenet_weights=self.imagenet_weights, seed=self.seed)
         logger.info("embedding %d radiographs with %d encoders", len(dataset), len(encoders))
         embeddings = embed(encoders, self.dataloader, device=self.device)
         linear = linear_protocol(
             embeddings,
             labels,
-            cohort.codes("patient_id"),
-            cohort.codes("study_id"),
+            patients,
+            studies,
             split.train_rows,
             split.test_rows,
             fraction=self.label_fraction,
             draws=self.draws,
             seed=self.seed,
-            subgroups={name: _inside(cohort, rule) for name, rule in self.subgroups.items()},
+            subgroups=subgroups,
         )
         chosen = list(named_files(self.encoder_file))[-1]
         classifier = self._make_classifier(chosen, encoders[chosen], embeddings[chosen], labels, cohort, split, linear)

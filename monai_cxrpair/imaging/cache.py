@@ -33,7 +33,7 @@ class RadiographCacheDataset(CacheDataset):
 
     Attributes:
         cohort: the radiographs that could be read.
-        unreadable: one line for each that could not.
+        unreadable: one line for each that could not, with its image_id.
 
     Raises:
         CxrPairError: more unreadable radiographs than allowed.
@@ -49,6 +49,7 @@ class RadiographCacheDataset(CacheDataset):
         max_unreadable: float = 0.01,
     ) -> None:
         self.image_size = image_size
+        self._ids = cohort.table["image_id"].tolist()
         self.data: list[dict[str, str]]
         self._cache: list[npt.NDArray[np.uint8]]
         self.unreadable: list[str] = []
@@ -92,14 +93,19 @@ class RadiographCacheDataset(CacheDataset):
         try:
             image = self.transform(self.data[idx])["image"]
         except CxrPairError as error:
-            self.unreadable.append(str(error))
+            self._complain(idx, error)
             return None
         except RuntimeError as error:  # MONAI's Compose wraps what a transform raises
             if not isinstance(error.__cause__, CxrPairError):
                 raise
-            self.unreadable.append(str(error.__cause__))
+            self._complain(idx, error.__cause__)
             return None
         return np.asarray(np.rint(np.asarray(image, dtype=np.float32)[0] * 255.0), dtype=np.uint8)
+
+    def _complain(self, idx: int, error: BaseException) -> None:
+        # The path may hold the patient's name: it stays in the cohort file.
+        reason = str(error).replace(self.data[idx]["image"], "").lstrip(": ")
+        self.unreadable.append(f"{self._ids[idx]}: {reason}")
 
     def _leave_out_unreadable(self, cohort: Cohort, allowed: float) -> Cohort:
         readable = [i for i, image in enumerate(self._cache) if image is not None]

@@ -24,13 +24,11 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut
 from pydicom.uid import ImplicitVRLittleEndian
 
+from monai_cxrpair.cohort.dicom_rules import MAX_PIXELS
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging.voi import apply_voi_lut, apply_window
 
-# Twice the largest chest detector (about 5,000 x 5,000): a header that claims more is wrong or hostile.
-MAX_PIXELS = 50_000_000
-
-Scaling = Literal["voi lut", "window", "8 bit", "percentile", "constant"]
+Scaling = Literal["voi lut", "window", "8 bit", "percentile", "range", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,19 +55,16 @@ def read_dicom(path: Path) -> tuple[npt.NDArray[np.float32], PixelInfo]:
         dataset = _read_dataset(path)
         _check_header(dataset, path)
         stored = dataset.pixel_array
-    except CxrPairError:
-        raise
+        if stored.ndim != 2:
+            raise CxrPairError(f"{path}: pixels of shape {stored.shape}, a radiograph has rows and columns only")
+        return to_radiograph(stored, dataset)
+    except CxrPairError as error:
+        raise error if str(path) in str(error) else CxrPairError(f"{path}: {error}") from error
     # What pydicom and its decoders are known to raise on damaged files, and on encodings nobody can decode.
     except (InvalidDicomError, OSError, RecursionError, ValueError, AttributeError, RuntimeError, TypeError, KeyError,
             NotImplementedError, EOFError, MemoryError) as error:  # fmt: skip
         reason = " ".join(str(error).split())[:200]
         raise CxrPairError(f"{path}: the pixels cannot be read ({type(error).__name__}: {reason})") from error
-    if stored.ndim != 2:
-        raise CxrPairError(f"{path}: pixels of shape {stored.shape}, a radiograph has rows and columns only")
-    try:
-        return to_radiograph(stored, dataset)
-    except CxrPairError as error:
-        raise CxrPairError(f"{path}: {error}") from error
 
 
 def to_radiograph(stored: npt.NDArray[Any], dataset: Any) -> tuple[npt.NDArray[np.float32], PixelInfo]:
@@ -104,13 +99,17 @@ def _apply_voi(values: npt.NDArray[np.float64], dataset: Any) -> tuple[npt.NDArr
 
 
 def scale_by_percentiles(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], Scaling]:
-    """Scale the 1st to 99th percentile to [0, 1], for deeper data without a VOI; a constant image becomes 0."""
+    """Scale the 1st to 99th percentile to [0, 1], for deeper data without a VOI.
+
+    Where the two percentiles are equal the whole range is taken; a constant image becomes 0.
+    """
+    scaling: Scaling = "percentile"
     low, high = np.percentile(values, [1, 99])
     if high <= low:
-        low, high = float(values.min()), float(values.max())
+        scaling, low, high = "range", float(values.min()), float(values.max())
     if high <= low:
         return np.zeros(values.shape, dtype=np.float64), "constant"
-    return np.clip((values.astype(np.float64) - low) / (high - low), 0.0, 1.0), "percentile"
+    return np.clip((values.astype(np.float64) - low) / (high - low), 0.0, 1.0), scaling
 
 
 def _read_dataset(path: Path) -> Any:

@@ -33,7 +33,7 @@ class PairCacheDataset(RadiographCacheDataset):
         transform, image_size, num_workers, max_unreadable: see `RadiographCacheDataset`.
 
     Attributes:
-        with_partner: the share of the radiographs that have a candidate.
+        with_partner: the share of the radiographs that have a candidate other than themselves.
 
     Raises:
         CxrPairError: a setting out of range; more unreadable radiographs than allowed.
@@ -65,7 +65,7 @@ class PairCacheDataset(RadiographCacheDataset):
             max_unreadable=max_unreadable,
         )
         self.sampler = PairSampler(self.cohort, criterion, seed=seed)
-        self.with_partner = float((self.sampler.sizes > 0).mean())
+        self.with_partner = float((self.sampler.partners > 0).mean())
         if criterion is not None:
             logger.log(
                 logging.INFO if self.with_partner else logging.WARNING,

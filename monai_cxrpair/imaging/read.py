@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
 
+from monai_cxrpair.cohort.dicom_rules import MAX_PIXELS
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.imaging.dicom import MAX_PIXELS, PixelInfo, read_dicom, scale_by_percentiles
+from monai_cxrpair.imaging.dicom import PixelInfo, read_dicom, scale_by_percentiles
 
 PICTURE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # JPEG, PNG
 
@@ -79,6 +80,8 @@ def _read_nifti(path: Path) -> tuple[npt.NDArray[np.float32], PixelInfo]:
         raise CxrPairError(f"{path}: the NIfTI file cannot be read ({error})") from error
     if pixels.ndim != 2:
         raise CxrPairError(f"{path}: a NIfTI image of shape {image.shape}, a radiograph has two dimensions")
+    if pixels.dtype.kind not in "iuf" or not np.isfinite(pixels).all():
+        raise CxrPairError(f"{path}: a NIfTI image of type {pixels.dtype} that is not all finite numbers")
     # NIfTI stores x (columns) first. The affine of a projection image is invented by whoever wrote it: not used.
     return _scale_without_voi(pixels.T)
 

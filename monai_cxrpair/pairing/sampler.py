@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -21,7 +23,7 @@ class PairSampler:
     """
 
     def __init__(self, cohort: Cohort, criterion: PairCriterion | None, *, seed: int = 0) -> None:
-        self.criterion = criterion
+        self.criterion, self._cohort = criterion, cohort
         self._index = None if criterion is None else build_index(cohort, criterion)
         self._sizes = np.zeros(len(cohort.table), dtype=np.int64) if self._index is None else self._index.sizes
         self._rng = np.random.default_rng(seed)
@@ -30,6 +32,13 @@ class PairSampler:
     def sizes(self) -> Ints:
         """How many candidates each radiograph has, shape (N,)."""
         return self._sizes
+
+    @property
+    def partners(self) -> Ints:
+        """How many candidates other than itself each radiograph has, shape (N,)."""
+        if self.criterion is None or not self.criterion.include_self:
+            return self._sizes
+        return build_index(self._cohort, replace(self.criterion, include_self=False)).sizes
 
     def draw(
         self, query_rows: npt.ArrayLike, keys: int = 1, *, rng: np.random.Generator | None = None

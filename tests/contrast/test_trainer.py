@@ -50,34 +50,84 @@ class Encoder(torch.nn.Module):
         return self.norm(self.convolution(x)).relu().mean((2, 3))
 
 
-def make(tmp_path, *, max_epochs=4, resume=False, queue=8, poison=False, batch=4, precision="fp32"):
+def make(
+    tmp_path, *, max_epochs=4, resume=False, queue=8, poison=False, batch=4, precision="fp32", workers=0, pairing=None
+):
     torch.manual_seed(0)
     data = Pairs(poison)
     network = MoCo(encoder=Encoder(), queue_size=queue, dim=3)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=0.01)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.9)
+    card = {"format": "x", "pairing": pairing, "training": {"rate": (1, 2)}}
     states = {"network": network, "optimizer": optimizer, "lr_scheduler": scheduler}
     sampler = DistributedSampler(data, num_replicas=1, rank=0, seed=0)
-    loader = DataLoader(data, batch_size=batch, sampler=sampler, drop_last=True, collate_fn=as_tensors)
+    loader = DataLoader(
+        data, batch_size=batch, sampler=sampler, drop_last=True, collate_fn=as_tensors, num_workers=workers
+    )
     trainer = ContrastiveTrainer(
         device="cpu", max_epochs=max_epochs, train_data_loader=loader, network=network, optimizer=optimizer,
-        normalisation=(0.3, 0.2), precision=precision, states=states,
+        normalisation=(0.3, 0.2), precision=precision, states=states, settings=card,
         resume_from=tmp_path / "checkpoints" if resume else None,
     )  # fmt: skip
     trainer.add_event_handler("EPOCH_COMPLETED", lambda _: scheduler.step())
-    SaveRun(output_dir=tmp_path, states=states, encoder=network.query_encoder, card={"format": "x"}).attach(trainer)
+    SaveRun(output_dir=tmp_path, states=states, encoder=network.query_encoder, card=card).attach(trainer)
     return trainer
 
 
-def test_a_resumed_run_ends_bit_equal_to_an_uninterrupted_one(tmp_path):
+def assert_equal_weights(one, two):
+    for (name, mine), theirs in zip(one.network.state_dict().items(), two.network.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs), name
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("step", [3, 4, 8, 11])
+def test_a_run_killed_in_any_epoch_and_resumed_ends_bit_equal_to_an_uninterrupted_one(tmp_path, step):
     whole = make(tmp_path / "whole")
     whole.run()
-    make(tmp_path / "parts", max_epochs=2).run()
+    killed = make(tmp_path / "parts")
+
+    @killed.on("ITERATION_COMPLETED")
+    def _kill(engine):
+        if engine.state.iteration == step:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        killed.run()
     rest = make(tmp_path / "parts", resume=True)
     rest.run()
     assert rest.state.epoch == 4
-    for (name, one), two in zip(whole.network.state_dict().items(), rest.network.state_dict().values(), strict=True):
-        assert torch.equal(one, two), name
+    assert_equal_weights(whole, rest)
+
+
+def test_the_number_of_workers_changes_nothing(tmp_path):
+    none, two = make(tmp_path / "none"), make(tmp_path / "two", workers=2)
+    none.run()
+    two.run()
+    assert_equal_weights(none, two)
+
+
+def test_every_epoch_has_another_order(tmp_path):
+    trainer, orders = make(tmp_path), []
+    trainer.add_event_handler("ITERATION_COMPLETED", lambda e: orders.append(tuple(e.state.batch["row"].tolist())))
+    trainer.run()
+    assert len(set(orders)) == len(orders)
+
+
+def test_a_new_run_moves_the_checkpoints_of_an_earlier_one_aside(tmp_path, caplog):
+    make(tmp_path, max_epochs=3).run()
+    make(tmp_path, max_epochs=1).run()
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["epoch_00001.pt"]
+    assert len(list((tmp_path / "checkpoints.1").iterdir())) == 2
+    assert "checkpoints.1" in caplog.text
+
+
+def test_a_checkpoint_made_with_other_settings_is_refused_with_the_difference(tmp_path):
+    make(tmp_path, max_epochs=1, pairing={"study": "same"}).run()
+    with pytest.raises(CxrPairError, match="pairing#study was same, is any"):
+        make(tmp_path, resume=True, pairing={"study": "any"}).run()
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):

@@ -23,10 +23,10 @@ def main() -> None:
     """Make the phantom, index it, train both arms, evaluate them against random weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything; made anew")
-    parser.add_argument("--patients", type=int, default=300)
+    parser.add_argument("--patients", type=int, default=250)
     parser.add_argument("--image-size", type=int, default=64, help="pixels")
-    parser.add_argument("--epochs", type=int, default=10, help="of each pre-training")
-    parser.add_argument("--label-fraction", type=float, default=0.05, help="labels in each draw of the probe")
+    parser.add_argument("--epochs", type=int, default=8, help="of each pre-training")
+    parser.add_argument("--label-fraction", type=float, default=0.1, help="labels in each draw of the probe")
     args = parser.parse_args()
     out = args.out.resolve()
     if out.exists():

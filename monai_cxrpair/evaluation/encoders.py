@@ -97,8 +97,7 @@ def load_encoders(
     cards = {name: read_card(path) for name, path in files.items()}
     first = next(iter(cards.values()))
     name, pixels = str(first["encoder"]), first["preprocessing"]
-    devices = [torch.device("cpu")] if not torch.cuda.is_available() else None
-    with torch.random.fork_rng(devices=devices and []):  # the baseline leaves the run's own random numbers alone
+    with torch.random.fork_rng():  # the baseline leaves the run's own random numbers alone
         torch.manual_seed(seed)
         random = build_encoder(name)
     encoders = {

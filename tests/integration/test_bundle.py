@@ -116,6 +116,21 @@ def test_evaluating_writes_the_results_of_the_contract(workplace):
     assert 0 <= float(rows[0]["same_study"]) <= 1
 
 
+def test_a_file_of_imagenet_weights_gives_that_baseline_a_row(workplace):
+    from monai_cxrpair.contrast import build_encoder
+
+    state = build_encoder("resnet18", in_channels=3).state_dict()  # torchvision's keys and shapes
+    torch.save({**state, "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}, workplace / "imagenet.pt")
+    run("evaluate", "evaluating", cohort_file=cohort(workplace), output_dir=str(workplace / "with_imagenet"),
+        encoder_file=str(workplace / "same_study" / "encoder.pt"), imagenet_weights=str(workplace / "imagenet.pt"),
+        label_fraction=0.5, draws=1, subset="laterality == 'frontal'").run()  # fmt: skip
+    results = json.loads((workplace / "with_imagenet" / "results.json").read_text())
+    assert list(results["encoders"]) == ["random weights", "ImageNet weights", "same_study"]
+    assert results["not_run"] == {}
+    assert results["protocol"]["subset"] == "laterality == 'frontal'"
+    assert results["cohort"]["laterality"]["lateral"] == 0
+
+
 def test_inference_gives_the_probability_that_evaluating_measured(workplace):
     """The classifier on DICOM files, through MONAI's transforms, has the AUC of the probe on cached embeddings."""
     from sklearn.metrics import roc_auc_score

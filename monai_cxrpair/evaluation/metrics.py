@@ -83,6 +83,11 @@ def patient_weights(patients: ArrayLike, *, replicates: int, seed: int) -> NDArr
     return weights
 
 
+def draw_weights(draws: int, *, replicates: int, seed: int) -> NDArray[np.int16]:
+    """How often each of D label draws stands in each bootstrap replicate, (R, D); independent of the patients'."""
+    return patient_weights(np.arange(draws), replicates=replicates, seed=seed + 1_000_003)
+
+
 def weighted_aucs(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
     """The AUC under each of many weightings of the same rows, with exact ties.
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.draws import LabelDraws, label_draws
-from monai_cxrpair.evaluation.metrics import auc, ci95, patient_weights, weighted_aucs
+from monai_cxrpair.evaluation.metrics import auc, ci95, draw_weights, patient_weights, weighted_aucs
 from monai_cxrpair.evaluation.probe import LinearProbe
 
 # MoCo-CXR takes 500 (paper section 2); 2,000 steady the third digit of the interval and cost under a second.
@@ -64,9 +64,10 @@ def linear_protocol(
     """Compare encoders by a linear probe on random label fractions.
 
     Every encoder learns from the same draws and is tested on the same patients with the same bootstrap replicates,
-    so differences are paired. As in MoCo-CXR (paper section 2) a replicate's AUC is the mean over the draws' probes.
-    The intervals therefore tell how much depends on the test patients; how much depends on the labels drawn is
-    `auc_sd`; how much depends on the pre-training run needs several encoder files.
+    so differences are paired. A replicate draws test patients and, unlike MoCo-CXR (paper section 2), label draws too,
+    both with replacement: with few labels the draw decides more than the test patients, and an interval that leaves it
+    out calls chance a finding. `auc_sd` is over the draws alone; how much depends on the pre-training run needs several
+    encoder files.
 
     Args:
         embeddings: name -> (N, F); F may differ.
@@ -103,6 +104,7 @@ def linear_protocol(
             "classes are needed; choose another `finding`, `subset` or split"
         )
     weights = patient_weights(groups, replicates=replicates, seed=seed)
+    repeats = draw_weights(draws, replicates=replicates, seed=seed)
 
     scores: dict[str, NDArray[np.float64]] = {}
     encoders: dict[str, dict[str, Any]] = {}
@@ -110,12 +112,12 @@ def linear_protocol(
     for name, table in embeddings.items():
         probes = [LinearProbe(seed=seed).fit(table[rows], y[rows], who[rows]) for rows in draw_rows]
         scores[name] = np.stack([probe.predict_proba(table[scored]) for probe in probes])
-        encoders[name], samples[name] = _measure(present, scores[name], weights)
+        encoders[name], samples[name] = _measure(present, scores[name], weights, repeats)
         encoders[name]["c"] = [probe.c for probe in probes]
         encoders[name]["c_source"] = [probe.c_source for probe in probes]
         if subgroups:
             encoders[name]["subgroups"] = {
-                group: _measure_within(mask[scored], present, scores[name], weights)
+                group: _measure_within(mask[scored], present, scores[name], weights, repeats)
                 for group, mask in subgroups.items()
             }
     dropped = int(np.isnan(next(iter(samples.values()))).sum())
@@ -147,11 +149,15 @@ def paired_p(differences: NDArray[np.float64]) -> float:
 
 
 def _measure(
-    present: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.int16]
+    present: NDArray[np.bool_],
+    scores: NDArray[np.float64],
+    weights: NDArray[np.int16],
+    repeats: NDArray[np.int16],
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """AUC of each draw, their mean, SD and CI; and the bootstrap samples (R,) of the mean."""
     per_draw = [auc(present, row) for row in scores]
-    samples = np.mean([weighted_aucs(present, row, weights) for row in scores], axis=0)
+    aucs = np.stack([weighted_aucs(present, row, weights) for row in scores], axis=1)  # (R, D)
+    samples = (aucs * repeats).sum(axis=1) / len(scores)
     figures = {
         "auc_mean": float(np.mean(per_draw)),
         "auc_sd": float(np.std(per_draw, ddof=1)) if len(per_draw) > 1 else None,
@@ -162,7 +168,11 @@ def _measure(
 
 
 def _measure_within(
-    mask: NDArray[np.bool_], present: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.int16]
+    mask: NDArray[np.bool_],
+    present: NDArray[np.bool_],
+    scores: NDArray[np.float64],
+    weights: NDArray[np.int16],
+    repeats: NDArray[np.int16],
 ) -> dict[str, Any]:
     inside = present[mask]
     counts = {"radiographs": len(inside), "present": int(inside.sum())}
@@ -171,7 +181,7 @@ def _measure_within(
     if inside.all() or not inside.any():
         state = "with" if inside.all() else "without"
         return {"not_measured": f"all {len(inside)} labelled test radiographs are {state} the finding", **counts}
-    figures, samples = _measure(inside, scores[:, mask], weights[:, mask])
+    figures, samples = _measure(inside, scores[:, mask], weights[:, mask], repeats)
     return {**figures, **counts, "replicates_dropped": int(np.isnan(samples).sum())}
 
 

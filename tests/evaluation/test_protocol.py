@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.metrics import patient_weights
+from monai_cxrpair.evaluation.metrics import draw_weights, patient_weights
 from monai_cxrpair.evaluation.probe import LinearProbe
 from monai_cxrpair.evaluation.protocol import linear_protocol, paired_p
 
@@ -34,6 +34,8 @@ def test_the_figures_equal_scikit_learn_and_a_plain_loop_over_replicates():
     scored = test[np.isin(labels[test], (0, 1))]
     np.testing.assert_array_equal(result.test_rows, scored)
     weights = patient_weights(who[scored], replicates=25, seed=7)
+    repeats = draw_weights(3, replicates=25, seed=7)
+    assert (repeats.sum(axis=1) == 3).all()
     samples = {}
     for name, table in tables.items():
         scores = []
@@ -47,7 +49,8 @@ def test_the_figures_equal_scikit_learn_and_a_plain_loop_over_replicates():
         assert figures["auc_mean"] == pytest.approx(np.mean(aucs), abs=1e-12)
         assert figures["auc_sd"] == pytest.approx(np.std(aucs, ddof=1), abs=1e-12)
         samples[name] = [
-            np.mean([roc_auc_score(labels[scored], row, sample_weight=weight) for row in scores]) for weight in weights
+            np.average([roc_auc_score(labels[scored], row, sample_weight=weight) for row in scores], weights=repeat)
+            for weight, repeat in zip(weights, repeats, strict=True)
         ]
         assert figures["ci95"] == pytest.approx(np.percentile(samples[name], [2.5, 97.5]), abs=1e-9)
     assert [(pair["a"], pair["b"]) for pair in result.comparisons] == [

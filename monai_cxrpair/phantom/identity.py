@@ -48,7 +48,8 @@ class Identity:
 
 def uid(seed: int, *key: object) -> str:
     """A UID that depends on the seed and the key alone."""
-    return str(generate_uid(entropy_srcs=["cxrpair phantom", str(seed), *map(str, key)]))
+    # One text with separators: pydicom joins several without any, so that (2, 11) and (21, 1) would be the same.
+    return str(generate_uid(entropy_srcs=["/".join(["cxrpair phantom", str(seed), *map(str, key)])]))
 
 
 def invent_identity(plan: PatientPlan, *, study: int, image: int, seed: int) -> Identity:

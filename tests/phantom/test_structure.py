@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from monai_cxrpair.phantom import PatientPlan, PhantomSettings, draw_patient
+from monai_cxrpair.phantom.identity import invent_identity
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +67,16 @@ def test_studies_are_in_order_of_time_and_nobody_grows_younger(patients: list[Pa
         assert days[0] == 0
         assert all(later > earlier for earlier, later in itertools.pairwise(days))
         assert patient.age_at(0) == patient.age
+
+
+def test_no_two_radiographs_studies_or_series_share_a_uid() -> None:
+    """Numbers of patient, study and image that read the same when run together (2, 11 and 21, 1) once did."""
+    studies, others = [], []
+    for patient in range(400):
+        plan = draw_patient(PhantomSettings(), seed=0, patient=patient)
+        for study, visit in enumerate(plan.studies):
+            for image in range(len(visit.radiographs)):
+                identity = invent_identity(plan, study=study, image=image, seed=0)
+                others += [identity.series_uid, identity.instance_uid]
+            studies.append(identity.study_uid)
+    assert len(set(studies + others)) == len(studies) + len(others)

@@ -10,11 +10,13 @@ from monai_cxrpair.imaging.read import read_radiograph, read_radiograph_with_inf
 if TYPE_CHECKING:
     from monai_cxrpair.imaging.cache import RadiographCacheDataset, as_tensors
     from monai_cxrpair.imaging.pairs import PairCacheDataset
+    from monai_cxrpair.imaging.tolerant import TolerantDataset
     from monai_cxrpair.imaging.transforms import LoadRadiographd, ResizeShorterSided
 
 _LAZY = {
     "PairCacheDataset": "pairs",
     "RadiographCacheDataset": "cache",
+    "TolerantDataset": "tolerant",
     "as_tensors": "cache",
     "LoadRadiographd": "transforms",
     "ResizeShorterSided": "transforms",
@@ -25,6 +27,7 @@ __all__ = [
     "PairCacheDataset",
     "RadiographCacheDataset",
     "ResizeShorterSided",
+    "TolerantDataset",
     "as_tensors",
     "read_radiograph",
     "read_radiograph_with_info",

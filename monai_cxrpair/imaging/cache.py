@@ -92,20 +92,13 @@ class RadiographCacheDataset(CacheDataset):
         """One radiograph as uint8 (h, w); None if it cannot be read, which is counted afterwards."""
         try:
             image = self.transform(self.data[idx])["image"]
-        except CxrPairError as error:
-            self._complain(idx, error)
-            return None
-        except RuntimeError as error:  # MONAI's Compose wraps what a transform raises
-            if not isinstance(error.__cause__, CxrPairError):
+        except Exception as error:
+            reason = reading_error(error, path=self.data[idx]["image"])
+            if reason is None:
                 raise
-            self._complain(idx, error.__cause__)
+            self.unreadable.append(f"{self._ids[idx]}: {reason}")
             return None
         return np.asarray(np.rint(np.asarray(image, dtype=np.float32)[0] * 255.0), dtype=np.uint8)
-
-    def _complain(self, idx: int, error: BaseException) -> None:
-        # The path may hold the patient's name: it stays in the cohort file.
-        reason = str(error).replace(self.data[idx]["image"], "").lstrip(": ")
-        self.unreadable.append(f"{self._ids[idx]}: {reason}")
 
     def _leave_out_unreadable(self, cohort: Cohort, allowed: float) -> Cohort:
         readable = [i for i, image in enumerate(self._cache) if image is not None]
@@ -123,6 +116,16 @@ class RadiographCacheDataset(CacheDataset):
         self._cache = [self._cache[i] for i in readable]
         self.cache_num = len(readable)
         return cohort.take(np.asarray(readable, dtype=np.int64))
+
+
+def reading_error(error: BaseException, *, path: str) -> str | None:
+    """Why a radiograph could not be read, without its path, which may hold a patient's name.
+
+    MONAI's Compose wraps what a transform raises, hence the look at the cause. None: the error is another one, a fault
+    of the code, and is not to be passed over.
+    """
+    cause = error if isinstance(error, CxrPairError) else error.__cause__
+    return str(cause).replace(path, "").lstrip(": ") if isinstance(cause, CxrPairError) else None
 
 
 def as_tensors(batch: Mapping[str, npt.NDArray[Any]]) -> dict[str, torch.Tensor]:

@@ -147,6 +147,29 @@ def test_inference_gives_the_probability_that_evaluating_measured(workplace):
     assert ours == pytest.approx(card["test_auc"], abs=0.01)
 
 
+def test_a_folder_with_foreign_files_is_predicted_and_each_of_them_gets_its_reason(workplace, tmp_path):
+    import shutil
+
+    chest = next((workplace / "pacs").rglob("*.dcm"))
+    shutil.copy(chest, tmp_path / "chest.dcm")
+    (tmp_path / "notes.txt").write_text("not a radiograph")
+    settings = {"model_file": str(workplace / "report" / "model.pt"), "output_dir": str(workplace / "mixed")}
+    run("inference", "inference", dataset_dir=str(tmp_path), **settings).run()
+    written = workplace / "mixed" / "predictions.csv"
+    assert written.stat().st_mode & 0o077 == 0
+    with written.open() as stream:
+        rows = {row["image_id"]: row for row in csv.DictReader(stream)}
+    assert 0 <= float(rows["chest.dcm"]["probability"]) <= 1
+    assert rows["chest.dcm"]["error"] == ""
+    assert rows["notes.txt"]["probability"] == ""
+    assert "not a DICOM radiograph" in rows["notes.txt"]["error"]
+    assert str(tmp_path) not in written.read_text()
+    (tmp_path / "chest.dcm").unlink()
+    with pytest.raises(RuntimeError, match=r"Failed to evaluate") as caught:
+        run("inference", "inference", dataset_dir=str(tmp_path), **settings).run()
+    assert "none of 1 files" in str(caught.value.__cause__)
+
+
 def test_no_identifier_of_the_export_stands_in_anything_that_was_written(workplace):
     import pandas as pd
     import pydicom

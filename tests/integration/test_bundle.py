@@ -210,6 +210,18 @@ def test_too_few_labels_are_an_error_that_names_the_setting(workplace):
     assert "label_fraction" in mistake(workplace, label_fraction=0.01)
 
 
+@pytest.mark.parametrize(
+    ("config", "main"), [("train", "training"), ("evaluate", "evaluating"), ("inference", "inference")]
+)
+def test_run_is_another_name_for_the_main_job_of_each_config(bundle, config, main):
+    """MONAI Label always asks for `run`."""
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser.load_config_file(bundle / "configs" / f"{config}.yaml")
+    assert parser["run"] == f"%{main}"
+    assert parser[main]
+
+
 def test_every_config_has_the_properties_that_monai_asks_for(workplace):
     assert train(workplace, "unused").check_properties() == []
     encoder = str(workplace / "same_study" / "encoder.pt")

@@ -12,12 +12,12 @@ PRIVATE = 0o600  # cohort, rejects, key and mapping may identify a patient: only
 
 
 @contextmanager
-def atomic_path(path: Path, *, mode: int = PRIVATE) -> Iterator[Path]:
-    """Give a temporary path beside `path` and rename it to `path` when the block ends without an error.
+def atomic_path(path: Path, *, mode: int | None = PRIVATE) -> Iterator[Path]:
+    """Give a temporary path beside `path`; flush it to disk and rename it when the block ends without an error.
 
     Args:
         path: Where the file shall be; its folder is created where it does not exist.
-        mode: Permissions of the finished file.
+        mode: Permissions of the finished file; None for those of any new file (what the umask leaves).
 
     Yields:
         The path to write to.
@@ -37,12 +37,21 @@ def atomic_path(path: Path, *, mode: int = PRIVATE) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(mode)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(mode if mode is not None else 0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
         raise CxrPairError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The umask can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def check_writable(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from monai_cxrpair.cohort.files import atomic_path
 from monai_cxrpair.errors import CxrPairError
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,6 @@ class SaveRun:
     def save(self, engine: Engine) -> None:
         """Write encoder, card and checkpoint."""
         save_encoder(self.encoder, self.output_dir / "encoder.pt", self._full_card(engine))
-        self.folder.mkdir(parents=True, exist_ok=True)
         state: dict[str, Any] = {name: value.state_dict() for name, value in self.states.items()}
         state["trainer"] = {name: getattr(engine.state, name) for name in ("epoch", "iteration", "epoch_length")}
         state["settings"] = flat(self.card)
@@ -97,21 +96,15 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def save_encoder(encoder: nn.Module, path: Path, card: Mapping[str, Any]) -> None:
     """Write `encoder.pt` and, beside it, its card `encoder.json`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     save_atomically(encoder.state_dict(), path)
-    beside = path.with_suffix(".json.part")
-    beside.write_text(json.dumps(card, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(beside, path.with_suffix(".json"))
+    with atomic_path(path.with_suffix(".json"), mode=None) as temporary:
+        temporary.write_text(json.dumps(card, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def save_atomically(state: Mapping[str, Any], path: Path) -> None:
-    """`torch.save` into a file beside `path`, flushed to disk, then renamed."""
-    beside = path.with_suffix(".part")
-    with beside.open("wb") as stream:
-        torch.save(dict(state), stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(beside, path)
+    """`torch.save`, all or nothing."""
+    with atomic_path(path, mode=None) as temporary:
+        torch.save(dict(state), temporary)
 
 
 def load_newest_checkpoint(folder: Path, targets: Mapping[str, Any], *, settings: Mapping[str, Any]) -> int:

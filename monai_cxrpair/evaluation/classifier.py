@@ -34,7 +34,6 @@ def build_classifier(encoder: FrozenEncoder, probe: LinearProbe) -> nn.Module:
 
 def save_classifier(network: nn.Module, output_dir: Path, card: dict[str, Any]) -> Path:
     """Write `model.pt` (a plain state dict) and `model.json`."""
-    output_dir.mkdir(parents=True, exist_ok=True)
     write_results({"format": CARD_FORMAT, **card}, output_dir / "model.json")
     save_atomically(network.state_dict(), output_dir / "model.pt")
     return output_dir / "model.pt"

@@ -10,6 +10,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
 
+from monai_cxrpair.cohort.files import PRIVATE
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.results import write_text
 
@@ -58,8 +59,7 @@ class WritePredictions:
         csv.writer(stream, lineterminator="\n").writerows(
             [["image_id", "finding", "probability", "positive", "error"], *self.rows]
         )
-        write_text(stream.getvalue(), self.path)
-        self.path.chmod(0o600)
+        write_text(stream.getvalue(), self.path, mode=PRIVATE)
         if len(failed) == len(self.rows):
             raise CxrPairError(f"none of {len(failed)} files is a radiograph that can be read; see {self.path}")
         engine.logger.info("%d predictions in %s", len(self.rows) - len(failed), self.path)

@@ -2,13 +2,13 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from monai_cxrpair.cohort.files import atomic_path
 from monai_cxrpair.evaluation.protocol import LinearResult
 
 
@@ -73,19 +73,10 @@ def write_results(results: Mapping[str, Any], path: Path) -> None:
     write_text(text, path)
 
 
-def write_text(text: str, path: Path) -> None:
-    """Write UTF-8 text, all or nothing; the folder is created."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, so that the replacement is one rename; the process id keeps two runs apart.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def write_text(text: str, path: Path, *, mode: int | None = None) -> None:
+    """Write UTF-8 text, all or nothing; `mode` as for `atomic_path`."""
+    with atomic_path(path, mode=mode) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def plain(value: Any) -> Any:

@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +16,7 @@ from monai.bundle import ConfigParser
 
 import monai_cxrpair
 from monai_cxrpair.cohort import Cohort
+from monai_cxrpair.cohort.files import check_folder
 from monai_cxrpair.errors import CxrPairError
 
 # Sections that MONAI itself looks up by name, so nothing in a config refers to them.
@@ -57,12 +57,7 @@ def begin(output_dir: str) -> None:
     seed = parser.get("seed", 0)
     if not isinstance(seed, int) or seed < 0:
         raise CxrPairError(f"seed is {seed!r}: use a whole number of at least 0")
-    try:
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output_dir):
-            pass
-    except OSError as error:
-        raise CxrPairError(f"output_dir is {output_dir}: it cannot be written to ({error.strerror})") from error
+    check_folder(Path(output_dir), what=f"to output_dir {output_dir}")
 
 
 def refuse_unknown_keys(config: dict[str, Any]) -> None:

@@ -62,9 +62,22 @@ def check_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise CxrPairError(f"{path} is a folder: give the name of a file to write")
+    check_folder(path.parent, what=str(path))
+
+
+def check_folder(folder: Path, *, what: str) -> None:
+    """Make a folder where it does not exist, and find out whether files can be written to it.
+
+    Args:
+        folder: The folder.
+        what: What the error says cannot be written.
+
+    Raises:
+        CxrPairError: They cannot.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise CxrPairError(f"cannot write {path}: {error.strerror or error}") from error
+        raise CxrPairError(f"cannot write {what}: {error.strerror or error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ from monai_cxrpair.contrast import build_encoder
 from monai_cxrpair.contrast.checkpoints import save_atomically
 from monai_cxrpair.contrast.encoders import read_state_dict
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.evaluation.cards import CLASSIFIER
 from monai_cxrpair.evaluation.encoders import FrozenEncoder
 from monai_cxrpair.evaluation.probe import LinearProbe
 from monai_cxrpair.evaluation.results import write_results
-
-CARD_FORMAT = "cxrpair-classifier/1"
 
 
 def build_classifier(encoder: FrozenEncoder, probe: LinearProbe) -> nn.Module:
@@ -34,27 +32,9 @@ def build_classifier(encoder: FrozenEncoder, probe: LinearProbe) -> nn.Module:
 
 def save_classifier(network: nn.Module, output_dir: Path, card: dict[str, Any]) -> Path:
     """Write `model.pt` (a plain state dict) and `model.json`."""
-    write_results({"format": CARD_FORMAT, **card}, output_dir / "model.json")
+    write_results({"format": CLASSIFIER, **card}, output_dir / "model.json")
     save_atomically(network.state_dict(), output_dir / "model.pt")
     return output_dir / "model.pt"
-
-
-def read_classifier_card(model_file: str | Path) -> dict[str, Any]:
-    """The card `model.json` beside `model.pt`: encoder, preprocessing, finding, operating point.
-
-    Raises:
-        CxrPairError: there is none, or it is not a classifier's card.
-    """
-    path = Path(model_file).with_suffix(".json")
-    if not path.is_file():
-        raise CxrPairError(f"{path}: there is no classifier; run `evaluating` first, or set model_file to its model.pt")
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CxrPairError(f"{path}: the classifier's card is damaged ({error})") from error
-    if not isinstance(card, dict) or card.get("format") != CARD_FORMAT:
-        raise CxrPairError(f"{path}: not a classifier's card of the form {CARD_FORMAT}")
-    return card
 
 
 def load_classifier(network: nn.Module, model_file: str | Path) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from torch import nn
 from monai_cxrpair.cohort import Cohort
 from monai_cxrpair.contrast import build_encoder, load_weights
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.evaluation.cards import read_encoder_card
 
-CARD_FORMAT = "cxrpair-encoder/1"
 RANDOM, IMAGENET = "random weights", "ImageNet weights"
 # torchvision's constants, averaged over the three channels that a grey image repeats.
 IMAGENET_STATISTICS = (0.449, 0.226)
@@ -29,26 +28,6 @@ class FrozenEncoder:
     mean: float
     std: float
     card: dict[str, Any]
-
-
-def read_card(encoder_file: str | Path) -> dict[str, Any]:
-    """The card `encoder.json` beside `encoder.pt`.
-
-    Raises:
-        CxrPairError: there is none, or it is not a card.
-    """
-    path = Path(encoder_file).with_suffix(".json")
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CxrPairError(
-            f"{path}: the encoder's card cannot be read ({error.strerror}); keep it beside it"
-        ) from error
-    except ValueError as error:
-        raise CxrPairError(f"{path}: the encoder's card is damaged ({error})") from error
-    if not isinstance(card, dict) or card.get("format") != CARD_FORMAT:
-        raise CxrPairError(f"{path}: not an encoder's card of the form {CARD_FORMAT}")
-    return card
 
 
 def named_files(encoder_file: str | Mapping[str, str] | None) -> dict[str, str]:
@@ -73,7 +52,9 @@ def common_image_size(encoder_file: str | Mapping[str, str] | None) -> int:
     Raises:
         CxrPairError: they were trained at different sizes.
     """
-    sizes = {name: read_card(path)["preprocessing"]["image_size"] for name, path in named_files(encoder_file).items()}
+    sizes = {
+        name: read_encoder_card(path)["preprocessing"]["image_size"] for name, path in named_files(encoder_file).items()
+    }
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise CxrPairError(f"encoder_file: trained at different image sizes ({listed}); evaluate them separately")
@@ -94,7 +75,7 @@ def load_encoders(
         Name -> encoder; and name -> reason for each baseline that was not run.
     """
     files = named_files(encoder_file)
-    cards = {name: read_card(path) for name, path in files.items()}
+    cards = {name: read_encoder_card(path) for name, path in files.items()}
     first = next(iter(cards.values()))
     name, pixels = str(first["encoder"]), first["preprocessing"]
     with torch.random.fork_rng():  # the baseline leaves the run's own random numbers alone
@@ -136,7 +117,7 @@ def check_no_leak(
     said = {}
     fingerprint = cohort.fingerprint()
     for name, path in named_files(encoder_file).items():
-        trained = read_card(path)["cohort"]
+        trained = read_encoder_card(path)["cohort"]
         if trained["fingerprint"] != fingerprint:
             # Even under the same rule: another index may have given the same patient another pseudonym.
             said[name] = "pre-trained on another cohort: shared patients cannot be ruled out"

@@ -215,7 +215,7 @@ def test_nih_labels_and_ids(tmp_path: Path) -> None:
 
 
 def test_the_command_line_knows_the_same_formats() -> None:
-    from monai_cxrpair.cli import SourceFormat
+    from monai_cxrpair.commands.index import SourceFormat
 
     assert tuple(SourceFormat) == FORMATS
 

@@ -15,6 +15,8 @@ from monai_cxrpair import __version__
 from monai_cxrpair.commands.describe import describe
 from monai_cxrpair.commands.index import index
 from monai_cxrpair.commands.phantom import phantom
+from monai_cxrpair.commands.split import split
+from monai_cxrpair.commands.pull import pull
 from monai_cxrpair.errors import CxrPairError
 
 app = typer.Typer(
@@ -29,7 +31,9 @@ app = typer.Typer(
 _COMMANDS: dict[Callable[..., None], str] = {
     index: "cxrpair index /data/pacs_export --out cohort.parquet --labels effusion.csv",
     describe: "cxrpair describe cohort.parquet",
+    split: "cxrpair split cohort.parquet --out split.json --test 0.2 --finding pleural_effusion --label-fraction 0.01",
     phantom: "cxrpair phantom phantom/ --patients 200 --format dicom --seed 1",
+    pull: "cxrpair pull https://pacs.example/dicom-web --out export/ --dates 20240101-20240331 --body-part CHEST",
 }
 for _command, _example in _COMMANDS.items():
     app.command(epilog=f"Example: {_example}")(_command)

@@ -12,7 +12,7 @@ from monai_cxrpair import __version__, cli
 from monai_cxrpair.errors import CxrPairError
 
 TABLE = "patient_id,study_id,path,view,age,sex,effusion\np,s,a.png,frontal,40,F,1\np,s,b.png,lateral,40,F,1\nq,t,,,,,\n"
-COMMANDS = ("index", "describe", "phantom")
+COMMANDS = ("index", "describe", "phantom", "pull")
 
 
 @pytest.fixture
@@ -89,6 +89,8 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
         ["index", "x", "--out", "c.parquet", "--column", "age=a", "--column", "age=b"],
         ["index", "x", "--out", "c.parquet", "--workers", "0"],
         ["describe", "--bogus"],
+        ["pull", "https://pacs.example/dicom-web", "--out", "x"],
+        ["pull", "https://pacs.example/dicom-web", "--out", "x", "--dates", "2024"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:

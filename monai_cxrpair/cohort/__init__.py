@@ -2,5 +2,6 @@
 
 from monai_cxrpair.cohort.cohort import Cohort
 from monai_cxrpair.cohort.split import Split, split_patients
+from monai_cxrpair.cohort.split_file import open_split
 
-__all__ = ["Cohort", "Split", "split_patients"]
+__all__ = ["Cohort", "Split", "open_split", "split_patients"]

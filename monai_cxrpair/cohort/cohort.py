@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import pandas as pd
 
 from monai_cxrpair.cohort import schema
 from monai_cxrpair.cohort.files import atomic_path
+from monai_cxrpair.cohort.reading import NO_PATIENTS
 from monai_cxrpair.errors import CxrPairError
+
+logger = logging.getLogger(__name__)
 
 VERSION = 1
 _METADATA_KEY = b"cxrpair"
@@ -30,6 +34,8 @@ class Cohort:
         source: What the table was read from: `dicom`, `chexpert`, `nih`, `table`, `phantom`, ...
 
         intake: `files_seen` and `rejected` of the index step that made the table; None where it was made otherwise.
+        patients_known: False where the source has no patient ids (VinDr-CXR, RSNA): each image then stands for a
+            patient of its own, pairing is refused, and no split can promise that no person is on two sides.
 
     Raises:
         CxrPairError: The table breaks a rule of `schema`; the message names the column, the row and the rule.
@@ -43,6 +49,7 @@ class Cohort:
         findings: Sequence[str],
         source: str,
         intake: Mapping[str, Any] | None = None,
+        patients_known: bool = True,
     ) -> None:
         self._findings = tuple(findings)
         self._table = schema.complete(table, self._findings)
@@ -50,6 +57,7 @@ class Cohort:
         self._root = Path(root)
         self._source = source
         self._intake = dict(intake or {})
+        self._patients_known = patients_known
 
     @classmethod
     def read(cls, path: str | Path, *, root: str | Path | None = None) -> "Cohort":
@@ -79,6 +87,7 @@ class Cohort:
             metadata = json.loads((arrow.schema.metadata or {})[_METADATA_KEY])
             version, stored, findings = metadata["version"], metadata["root"], list(metadata["findings"])
             source, intake = str(metadata["source"]), dict(metadata.get("intake", {}))
+            known = bool(metadata.get("patients_known", True))  # absent in files from before it was kept
         except (KeyError, ValueError, TypeError) as error:
             raise CxrPairError(f"{path} is a parquet file, but not a cohort: write one with `cxrpair index`") from error
         if version != VERSION:
@@ -87,9 +96,11 @@ class Cohort:
         absent = [name for name in schema.COLUMNS if name not in table]
         if absent:
             raise CxrPairError(f"{path}: cohort column {absent[0]!r} is missing")
+        if not known:
+            logger.warning("%s: %s", path.name, NO_PATIENTS)
         try:
             base = Path(root) if root is not None else Path(stored)
-            return cls(table, root=base, findings=findings, source=source, intake=intake)
+            return cls(table, root=base, findings=findings, source=source, intake=intake, patients_known=known)
         except CxrPairError as error:
             raise CxrPairError(f"{path}: {error}") from error
 
@@ -102,9 +113,10 @@ class Cohort:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        metadata = {"version": VERSION, "root": str(self._root.absolute()), "source": self._source}
+        metadata: dict[str, Any] = {"version": VERSION, "root": str(self._root.absolute()), "source": self._source}
         arrow = pa.Table.from_pandas(self._table, preserve_index=False)
-        encoded = json.dumps({**metadata, "findings": list(self._findings), "intake": self._intake}).encode()
+        metadata |= {"findings": list(self._findings), "intake": self._intake, "patients_known": self._patients_known}
+        encoded = json.dumps(metadata).encode()
         arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _METADATA_KEY: encoded})
         with atomic_path(Path(path)) as temporary:
             pq.write_table(arrow, temporary, compression="zstd")
@@ -140,6 +152,11 @@ class Cohort:
         """`files_seen` and `rejected` (reason -> count) of the index step; empty for a part of a cohort."""
         return dict(self._intake)
 
+    @property
+    def patients_known(self) -> bool:
+        """False where the source has no patient ids, and each image stands for a patient of its own."""
+        return self._patients_known
+
     def paths(self) -> list[Path]:
         """The absolute path of each radiograph, in row order."""
         root = self._root.absolute()
@@ -172,7 +189,7 @@ class Cohort:
             raise CxrPairError(f"the filter {filter!r} is no condition; write for example `pneumonia == 1`")
         if not mask.any():
             raise CxrPairError(f"the filter {filter!r} fits none of the {len(self)} radiographs")
-        return Cohort(self._table[mask], root=self._root, findings=self._findings, source=self._source)
+        return self._part(self._table[mask])
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Cohort":
         """Return the radiographs of these row numbers, in this order, as a new cohort.
@@ -180,7 +197,11 @@ class Cohort:
         Raises:
             CxrPairError: A row is named twice (its image_id would not be unique).
         """
-        return Cohort(self._table.iloc[rows], root=self._root, findings=self._findings, source=self._source)
+        return self._part(self._table.iloc[rows])
+
+    def _part(self, table: pd.DataFrame) -> "Cohort":
+        known, findings = self._patients_known, self._findings
+        return Cohort(table, root=self._root, findings=findings, source=self._source, patients_known=known)
 
     def codes(self, column: str) -> npt.NDArray[np.int64]:
         """Number the values of a column 0, 1, ... in the order in which they first appear; missing values are -1.
@@ -207,7 +228,10 @@ class Cohort:
         return digest.hexdigest()
 
     def summary(self) -> dict[str, Any]:
-        """Count radiographs, patients, studies, lateralities and findings, as `cxrpair index --json` prints them."""
+        """Count radiographs, patients, studies, lateralities and findings, as `cxrpair index --json` prints them.
+
+        Where the patients are not known, `patients_known` is there and false, and `patients` counts the images.
+        """
         laterality = self._table["laterality"].value_counts()
         return {
             "radiographs": len(self),
@@ -215,6 +239,7 @@ class Cohort:
             "studies": int(self._table["study_id"].nunique()),
             "laterality": {name: int(laterality.get(name, 0)) for name in schema.LATERALITIES},
             "findings": {name: _count(self._table[name]) for name in self._findings},
+            **({} if self._patients_known else {"patients_known": False}),
         }
 
 

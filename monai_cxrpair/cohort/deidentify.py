@@ -78,7 +78,7 @@ def day_shift(patient: str, key: bytes) -> int:
     return -1 - int.from_bytes(_digest(key, "shift", patient)[:8], "big") % _FURTHEST
 
 
-def deidentify(table: pd.DataFrame, key: bytes) -> tuple[pd.DataFrame, pd.DataFrame]:
+def without_identifiers(table: pd.DataFrame, key: bytes) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Replace the identifiers of a table.
 
     Args:

@@ -1,35 +1,28 @@
-"""A folder of DICOM files as it comes out of a PACS: any file names, any other objects among them."""
+"""The DICOM files of an export as it comes out of a PACS: any file names, archives, any other objects among them."""
 
-import multiprocessing
-import os
-import re
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from datetime import date, datetime
+import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from monai_cxrpair.cohort import views
-from monai_cxrpair.cohort.columns import parse_age, parse_sex
-from monai_cxrpair.cohort.dicom_file import quiet_pydicom, read_header
-from monai_cxrpair.cohort.dicom_rules import meanings, reason_against, text, texts
-from monai_cxrpair.cohort.paths import names_patient
+from monai_cxrpair.cohort.dicom_rows import read_rows
+from monai_cxrpair.cohort.dicomdir import listed_files
+from monai_cxrpair.cohort.pixel_check import CHECKED, PixelCheck, check_all, leave_out_checked
+from monai_cxrpair.cohort.processes import Progress, in_processes
 from monai_cxrpair.cohort.reading import Reading, own_studies
 from monai_cxrpair.cohort.rejects import Reason
+from monai_cxrpair.cohort.state import ROWS, State, StateFile, divide, joined
+from monai_cxrpair.cohort.twins import raw_twins
+from monai_cxrpair.cohort.walk import list_files
 from monai_cxrpair.errors import CxrPairError
 
-Progress = Callable[[int, int], None]
 _MANY = 256  # files from which on starting processes pays
 _CHUNK = 64
-_DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
-_COLUMNS = (
-    *("image_id", "patient_id", "study_id", "study_datetime", "laterality", "view_position", "age", "sex", "path"),
-    *("_names_patient", "_no_body_part", "_bad_age", "_evidence"),
-)
+_SAVE_SECONDS = 30.0
 
 
 def read_dicom(
@@ -39,164 +32,117 @@ def read_dicom(
     workers: int | None = None,
     progress: Progress | None = None,
     skip: Sequence[Path] = (),
-) -> Reading:
+    state_file: StateFile | None = None,
+    check: PixelCheck | None = None,
+    allow_burned_in: bool = False,
+) -> tuple[Reading, State]:
     """Find the chest radiographs in a folder by the headers of its files.
 
-    Of several files with one SOPInstanceUID the first in the order of the paths is kept. A study that two patients
-    share (merged or mistyped patients) becomes one study of each.
+    Of several files with one SOPInstanceUID, or with the same pixels, the first in the order of the paths is kept. A
+    study that two patients share (merged or mistyped patients) becomes one study of each.
 
     Args:
-        source: A folder, or one file.
+        source: A folder, a DICOMDIR, an archive, or one file.
         root: A folder at or above `source`; paths are relative to it.
         workers: Processes; None for one per core. The result does not depend on it.
         progress: Called with the number of files done and of all files.
         skip: Files that are not looked at (what the index step itself writes).
+        state_file: What is known from the last time is not read again; saved every half a minute.
+        check: Reads the pixels of a file; None: pixels are not read.
+        allow_burned_in: Take radiographs whose header says that text is burned into the pixels.
 
     Returns:
-        The radiographs with their DICOM identifiers, and a reason for every other file.
+        The radiographs with their DICOM identifiers and a reason for every other file; and the state for the next time.
 
     Raises:
         CxrPairError: `source` is not beneath `root`, or a worker died.
     """
     if not source.absolute().is_relative_to(root.absolute()):
         raise CxrPairError(f"{source} is not beneath the root {root}")
-    unlisted: list[str] = []
-    names = sorted(_files(source, root, skip, unlisted))
-    rows: list[tuple[Any, ...]] = []
-    rejects = [(folder, Reason.UNREADABLE) for folder in sorted(unlisted)]
-    for name, found in zip(names, _all_headers(names, root, workers, progress), strict=True):
-        if isinstance(found, Reason):
-            rejects.append((_printable(name), found))
-        else:
-            rows.append(found)
+    listed = listed_files(source, root=root)
+    listing = list_files(source, root=root, skip=skip) if listed is None else listed.listing
+    rejects = [(name, Reason.UNREADABLE) for name in (*listing.unlisted, *listing.unnamed)]
+    rejects += [] if listed is None else listed.rejects
+    outside = len(rejects)
+    state = State(listing=listing, rows=ROWS.empty_table())
+    known, new = divide(state_file.read() if state_file else None, listing)
+    parts = [known]
+    saved = time.monotonic()
+
+    def save() -> None:
+        nonlocal saved
+        if state_file is not None and time.monotonic() - saved > _SAVE_SECONDS:
+            state.rows = joined(parts)
+            state_file.write(state)
+            saved = time.monotonic()
+
+    chunks = [new[start : start + _CHUNK] for start in range(0, len(new), _CHUNK)]
+    done = len(listing.files) - len(new)
+    batches = in_processes(partial(read_rows, root=root), chunks, workers=workers, few=_MANY // _CHUNK)
+    for chunk, batch in zip(chunks, batches, strict=True):
+        parts.append(pa.Table.from_batches([batch]))
+        done += len(chunk)
+        if progress is not None:
+            progress(done, len(listing.files))
+        save()
+    rows = joined(parts)
+    if check is not None:
+        for portion in _checked(rows, check, root, workers, progress):
+            parts = [portion]
+            save()
+        rows = parts[0] if len(parts) == 1 else rows
+    state.rows = rows
+    rejects += _rejected(rows)
+    table = rows.filter(pc.is_null(rows["reason"])).drop_columns(["reason", "file"]).to_pandas()
     reading = Reading(
-        table=pd.DataFrame(rows, columns=list(_COLUMNS)),
+        table=table if check is not None else table.drop(columns=CHECKED.names),
         findings=[],
         rejects=rejects,
-        files_seen=len(names) + len(unlisted),
+        files_seen=outside + len(rows),
         root=root,
         source="dicom",
     )
-    reading.leave_out(reading.table["image_id"].duplicated(), Reason.DUPLICATE)
+    if listing.links:
+        reading.notes.append(f"links to folders, which are not followed: {listing.links}")
+    _leave_out(reading, checked=check is not None, allow_burned_in=allow_burned_in)
     _finish(reading)
-    return reading
+    return reading, state
 
 
-def _files(source: Path, root: Path, skip: Sequence[Path], unlisted: list[str]) -> Iterator[str]:
-    """Yield the files beneath `source` relative to `root`; folders that cannot be listed go to `unlisted`."""
-    skipped = {path.absolute() for path in skip}
-    if source.is_file():
-        yield source.absolute().relative_to(root.absolute()).as_posix()
-        return
-
-    def note(error: OSError) -> None:
-        unlisted.append(_printable(Path(error.filename).relative_to(root.absolute()).as_posix()))
-
-    for folder, _, files in os.walk(source.absolute(), onerror=note):
-        for file in files:
-            path = Path(folder) / file
-            if path not in skipped:
-                yield path.relative_to(root.absolute()).as_posix()
+def _rejected(rows: pa.Table) -> list[tuple[str, Reason]]:
+    left_out = rows.filter(pc.is_valid(rows["reason"]))
+    reasons = {str(reason): reason for reason in Reason}
+    return [
+        (path, reasons[reason])
+        for path, reason in zip(left_out["path"].to_pylist(), left_out["reason"].to_pylist(), strict=True)
+    ]
 
 
-def _all_headers(
-    names: Sequence[str], root: Path, workers: int | None, progress: Progress | None
-) -> Iterator["tuple[Any, ...] | Reason"]:
-    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
-    workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    done = 0
-    read = partial(_headers, root=root)
-    results: Iterator[list[tuple[Any, ...] | Reason]] = map(read, chunks)
-    pool = None
-    if workers > 1 and len(names) > _MANY:
-        # Forked children start at once; they only parse headers and touch none of the parent's threads.
-        method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-        pool = ProcessPoolExecutor(min(workers, len(chunks)), mp_context=multiprocessing.get_context(method))
-        results = pool.map(read, chunks)  # in the order of the chunks, whoever finishes first
-    try:
-        for result in results:
-            yield from result
-            done += len(result)
-            if progress is not None:
-                progress(done, len(names))
-    except BrokenProcessPool as error:
-        raise CxrPairError("a process that read headers was killed (memory?): try --workers 1") from error
-    finally:
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)
+def _checked(
+    rows: pa.Table, check: PixelCheck, root: Path, workers: int | None, progress: Progress | None
+) -> Iterator[pa.Table]:
+    """Fill the columns `CHECKED` of the radiographs that have none yet, a portion at a time."""
+    table = rows.to_pandas()
+    todo = table.index[table["reason"].isna() & table["decodable"].isna()]
+    paths = [root / path for path in table.loc[todo, "path"]]
+    table["decodable"] = table["decodable"].astype("boolean")
+    for found in check_all(paths, check, workers=workers, progress=progress):
+        found.index = todo[found.index]
+        for name in found.columns:
+            table.loc[found.index, name] = found[name]
+        yield pa.Table.from_pandas(table, schema=ROWS, preserve_index=False)
 
 
-def _headers(names: Sequence[str], *, root: Path) -> list["tuple[Any, ...] | Reason"]:
-    with quiet_pydicom():
-        return [_header(root, name) for name in names]
-
-
-def _header(root: Path, name: str) -> tuple[Any, ...] | Reason:
-    if _printable(name) != name:
-        return Reason.UNREADABLE  # a name that is no Unicode text cannot stand in the cohort file
-    header = read_header(root / name)
-    if isinstance(header, Reason):
-        return header
-    dataset, pixels = header
-    try:
-        return reason_against(dataset, pixels) or _row(dataset, name)
-    except Exception:  # pydicom converts values when they are asked for; a broken one may raise anything
-        return Reason.INVALID_VALUE
-
-
-def _row(dataset: Any, name: str) -> tuple[Any, ...]:
-    """Make the row of a radiograph, in the order of `_COLUMNS`."""
-    view = views.view_of(
-        position=text(dataset, "ViewPosition"),
-        codes=meanings(dataset, "ViewCodeSequence"),
-        descriptions=[(keyword, text(dataset, keyword)) for keyword in _DESCRIPTIONS],
-        orientation=texts(dataset, "PatientOrientation"),
-    )
-    taken, born = _moment(dataset), _day(text(dataset, "PatientBirthDate"))
-    written = text(dataset, "PatientAge")
-    age = parse_age(written)
-    if not written and taken is not None and born is not None and born <= taken.date():
-        age = float((taken.date() - born).days // 365.25)
-    return (
-        text(dataset, "SOPInstanceUID"),
-        text(dataset, "PatientID"),
-        text(dataset, "StudyInstanceUID"),
-        taken,
-        view.laterality,
-        view.position,
-        age,
-        parse_sex(text(dataset, "PatientSex")),
-        name,
-        names_patient(name, text(dataset, "PatientID"), text(dataset, "PatientName")),
-        not text(dataset, "BodyPartExamined"),
-        bool(written) and age != age,
-        view.evidence,
-    )
-
-
-def _day(written: str) -> date | None:
-    """Read a DICOM date (PS3.5 6.2, DA), also with the dots of ACR-NEMA."""
-    try:
-        return datetime.strptime(written.replace(".", "")[:8], "%Y%m%d").date()
-    except ValueError:
-        return None
-
-
-def _moment(dataset: Any) -> datetime | None:
-    """StudyDate and StudyTime; a time that is missing or broken is midnight, so that the date still counts."""
-    day = _day(text(dataset, "StudyDate"))
-    if day is None:
-        return None
-    clock = re.fullmatch(r"(\d\d):?(\d\d)?:?(\d\d)?.*", text(dataset, "StudyTime"))
-    hour, minute, second = (int(part or 0) for part in clock.groups()) if clock else (0, 0, 0)
-    try:
-        return datetime(day.year, day.month, day.day, hour, minute, min(second, 59))
-    except ValueError:
-        return datetime(day.year, day.month, day.day)
-
-
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+def _leave_out(reading: Reading, *, checked: bool, allow_burned_in: bool) -> None:
+    """Leave out what only shows among the other files of the export."""
+    if not allow_burned_in:
+        reading.leave_out(reading.table["_burned_in"].astype(bool), Reason.BURNED_IN)
+    if checked:
+        reading.leave_out(~reading.table["decodable"].astype(bool), Reason.UNDECODABLE)
+    reading.leave_out(reading.table["image_id"].duplicated(), Reason.DUPLICATE)
+    reading.leave_out(raw_twins(reading.table), Reason.FOR_PROCESSING)
+    if checked:
+        leave_out_checked(reading)
 
 
 def _finish(reading: Reading) -> None:
@@ -208,11 +154,10 @@ def _finish(reading: Reading) -> None:
     # The images of a study may carry different times: the study has one, its earliest.
     table["study_datetime"] = table.groupby("study_id")["study_datetime"].transform("min")
     counted = {
-        "paths that contain the patient's id or name (they stay in the cohort file)": int(
-            table["_names_patient"].sum()
-        ),
-        "radiographs without a body part, taken for chest radiographs": int(table["_no_body_part"].sum()),
-        "ages that were not understood and became missing": int(table["_bad_age"].sum()),
+        "paths that contain the patient's id or name (they stay in the cohort file)": table["_names_patient"].sum(),
+        "radiographs without a body part, taken for chest radiographs": table["_no_body_part"].sum(),
+        "radiographs FOR PROCESSING that have no twin FOR PRESENTATION": table["_for_processing"].sum(),
+        "ages that were not understood and became missing": table["_bad_age"].sum(),
         "studies of several patients that became one study of each": shared,
     }
-    reading.notes.extend(f"{what}: {count}" for what, count in counted.items() if count)
+    reading.notes.extend(f"{what}: {int(count)}" for what, count in counted.items() if count)

@@ -1,16 +1,11 @@
 """Is this DICOM object a chest radiograph that can be used? The rules, in the order in which they are asked."""
 
 import re
-from typing import Any
+from functools import lru_cache
 
-from pydicom.multival import MultiValue
-
-from monai_cxrpair.cohort.dicom_file import TAGS, Pixels
+from monai_cxrpair.cohort.dicom_header import RADIOGRAPH, Header
 from monai_cxrpair.cohort.rejects import Reason
 
-_BINARY = ("Rows", "Columns", "BitsAllocated", "SamplesPerPixel")  # unsigned shorts; all others are text
-_PADDING = "\0 \t\r\n"
-RADIOGRAPH = ("CR", "DX")  # RF is fluoroscopy, RG digitised film and mammograms, XA angiography
 MAX_PIXELS = 1 << 26  # 8192 x 8192; the largest flat detectors have about 4300 x 4300
 _PRESENTATION_STATES = "1.2.840.10008.5.1.4.1.1.11."  # PS3.4 B.5: all softcopy presentation states
 _SECONDARY_CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
@@ -23,54 +18,30 @@ _ELSEWHERE = re.compile(
     r"|RIBS?|SACRUM|SCAPULA|SHOULDERS?|SINUS\w*|SKULL|[CTLS]?[ -]?SPINE|STERNUM|TEETH|DENTAL|PANORAMIC|THUMBS?"
     r"|TIBIA|TOES?|WRISTS?)\b"
 )
+# Projections that only other body parts have: breast, knee, ankle, skull, hip, shoulder.
+_VIEWS_ELSEWHERE = re.compile(
+    r"\b(?:MLO|CC|LMO|XCCL?|SUNRISE|MERCHANT|TUNNEL|MORTISE|ODONTOID|WATERS|TOWNES?|CALDWELL|FROG ?LEG|JUDET"
+    r"|INLET|OUTLET|AXILLARY|SCAPULAR)\b"
+)
 
 
-def text(dataset: Any, keyword: str) -> str:
-    """Return an element as text without padding; empty where it is absent or empty.
-
-    Plain ASCII is taken as it stands in the file: letting pydicom convert every value costs more than reading it.
-    Several values are separated by a backslash.
-    """
-    tag = TAGS.get(keyword, keyword)
-    if tag not in dataset:
-        return ""
-    element = dataset.get_item(tag)
-    raw = element.value if element.is_raw and keyword not in _BINARY else None
-    # An escape sequence switches to another character set (ISO 2022), though all bytes are ASCII.
-    if isinstance(raw, bytes) and raw.isascii() and b"\x1b" not in raw:
-        return raw.decode("ascii").strip(_PADDING)
-    value = dataset[tag].value
-    if value is None:
-        return ""
-    parts = value if isinstance(value, MultiValue) else [value]
-    return "\\".join(map(str, parts)).strip(_PADDING)
-
-
-def texts(dataset: Any, keyword: str) -> list[str]:
-    """Return the values of an element that may have several."""
-    return [part.strip(_PADDING) for part in text(dataset, keyword).split("\\")]
-
-
-def meanings(dataset: Any, keyword: str) -> list[str]:
-    """Return the code meanings of a code sequence."""
-    return [text(item, "CodeMeaning") for item in dataset.get(keyword) or []]
-
-
-def reason_against(dataset: Any, pixels: Pixels) -> Reason | None:
+def reason_against(header: Header) -> Reason | None:
     """Ask the rules one after the other.
 
     Args:
-        dataset: The elements of `dicom_file.KEYWORDS`.
-        pixels: What the file holds as pixels.
+        header: The elements of `dicom_header.KEYWORDS`.
 
     Returns:
         The first reason against the object, or None for a chest radiograph that can be used.
+
+    Raises:
+        Exception: A value is not what its element says; pydicom converts values when they are asked for.
     """
-    return _not_a_chest_radiograph(dataset) or _not_readable(dataset, pixels) or _nobodys(dataset)
+    return _not_a_chest_radiograph(header) or _not_readable(header) or _nobodys(header)
 
 
-def _not_a_chest_radiograph(dataset: Any) -> Reason | None:
-    modality, sop_class = text(dataset, "Modality").upper(), text(dataset, "SOPClassUID")
+def _not_a_chest_radiograph(header: Header) -> Reason | None:
+    modality, sop_class = header.text("Modality").upper(), header.text("SOPClassUID")
     if modality == "PR" or sop_class.startswith(_PRESENTATION_STATES):
         return Reason.PRESENTATION_STATE
     # NIH and RSNA ship their radiographs as secondary captures of modality DX and CR.
@@ -80,31 +51,37 @@ def _not_a_chest_radiograph(dataset: Any) -> Reason | None:
         return Reason.NO_MODALITY
     if modality not in RADIOGRAPH:
         return Reason.OTHER_MODALITY
-    if any(kind.upper() == "LOCALIZER" for kind in texts(dataset, "ImageType")):
+    if "LOCALIZER" in header.text("ImageType").upper().split("\\"):
         return Reason.LOCALISER
-    return None if is_chest(dataset) else Reason.OTHER_BODY_PART
+    part = header.text("BodyPartExamined")
+    if part and is_chest(part, ""):
+        return None
+    part = " ".join([part, *(meaning for (meaning,) in header.items("AnatomicRegionSequence", "CodeMeaning"))])
+    said = " ".join(map(header.text, ("SeriesDescription", "ProtocolName", "StudyDescription")))
+    return None if is_chest(part, said, header.text("ViewPosition")) else Reason.OTHER_BODY_PART
 
 
-def is_chest(dataset: Any) -> bool:
-    """Judge the body part; where it is missing, a description may contradict but need not confirm."""
-    part = " ".join([text(dataset, "BodyPartExamined"), *meanings(dataset, "AnatomicRegionSequence")]).upper().strip()
-    if part:
-        return _CHEST.search(part) is not None
-    descriptions = ("SeriesDescription", "ProtocolName", "StudyDescription")
-    said = " ".join(text(dataset, keyword) for keyword in descriptions).upper().replace("_", " ")
-    return _CHEST.search(said) is not None or _ELSEWHERE.search(said) is None
+@lru_cache(maxsize=4096)  # an export has a few dozen different ones
+def is_chest(part: str, said: str, view: str = "") -> bool:
+    """Judge the body part; where it is missing, a description or the view may contradict but need not confirm."""
+    if part.strip():
+        return _CHEST.search(part.upper()) is not None
+    said = said.upper().replace("_", " ")
+    if _CHEST.search(said) is not None:
+        return True
+    return _ELSEWHERE.search(said) is None and _VIEWS_ELSEWHERE.search(view.upper()) is None
 
 
-def _not_readable(dataset: Any, pixels: Pixels) -> Reason | None:
-    if int(text(dataset, "NumberOfFrames") or 1) > 1:
+def _not_readable(header: Header) -> Reason | None:
+    if header.number("NumberOfFrames", 1) > 1:
         return Reason.MULTI_FRAME
-    photometric = text(dataset, "PhotometricInterpretation").upper()
-    samples = int(text(dataset, "SamplesPerPixel") or 1)
-    if samples != 1 or (photometric and not photometric.startswith("MONOCHROME")):
+    photometric = header.text("PhotometricInterpretation").upper()
+    if header.number("SamplesPerPixel", 1) != 1 or (photometric and not photometric.startswith("MONOCHROME")):
         return Reason.COLOUR
+    pixels = header.pixels
     if not pixels.present:
         return Reason.NO_PIXEL_DATA
-    rows, columns, bits = (int(text(dataset, name) or 0) for name in ("Rows", "Columns", "BitsAllocated"))
+    rows, columns, bits = (header.number(name, 0) for name in ("Rows", "Columns", "BitsAllocated"))
     if not (photometric and rows and columns and bits):
         return Reason.INCOMPLETE_HEADER
     if rows * columns > MAX_PIXELS:
@@ -113,9 +90,9 @@ def _not_readable(dataset: Any, pixels: Pixels) -> Reason | None:
     return Reason.TRUNCATED if not pixels.complete or pixels.length < needed else None
 
 
-def _nobodys(dataset: Any) -> Reason | None:
-    if not text(dataset, "PatientID"):
+def _nobodys(header: Header) -> Reason | None:
+    if not header.text("PatientID"):
         return Reason.NO_PATIENT_ID
-    if not text(dataset, "StudyInstanceUID"):
+    if not header.text("StudyInstanceUID"):
         return Reason.NO_STUDY_ID
-    return None if text(dataset, "SOPInstanceUID") else Reason.NO_SOP_INSTANCE_UID
+    return None if header.text("SOPInstanceUID") else Reason.NO_SOP_INSTANCE_UID

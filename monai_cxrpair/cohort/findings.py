@@ -1,6 +1,8 @@
 """Names and values of findings, as the public tables and the hospitals write them."""
 
+import ast
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,20 @@ NIH = ("infiltration", "mass", "nodule", "emphysema", "fibrosis", "pleural_thick
 KNOWN = frozenset((*CHEXPERT, *NIH))
 # MedAug's code renames CheXpert's Lung Opacity to Airspace Opacity.
 _SYNONYMS = {"effusion": "pleural_effusion", "airspace_opacity": "lung_opacity"}
+# What the data sets with free names (PadChest, VinDr-CXR, Open-i) call the findings of CheXpert and NIH. Other names
+# are not joined: a `loculated pleural effusion` or a `pericardial effusion` is no `pleural effusion`.
+SHARED_NAMES = {
+    **{"normal": "no_finding", "pulmonary_edema": "edema", "pulmonary_atelectasis": "atelectasis"},
+    **{"infiltrates": "infiltration", "infiltrate": "infiltration", "pulmonary_mass": "mass"},
+    **{"pulmonary_fibrosis": "fibrosis", "pulmonary_emphysema": "emphysema", "airspace_disease": "lung_opacity"},
+    **{"hiatal_hernia": "hernia", "hernia_hiatal": "hernia"},
+}
+
+
+def shared_name(text: str) -> str:
+    """Write the name of a finding as CheXpert or NIH call it, where they have it."""
+    name = finding_name(text)
+    return SHARED_NAMES.get(name, name)
 
 
 def finding_name(text: str) -> str:
@@ -48,23 +64,41 @@ def finding_values(texts: pd.Series) -> tuple[pd.Series, "pd.Series[bool]"]:
     return values, pd.Series(np.append(wrong, False)[codes], index=texts.index)
 
 
-def indicators(texts: pd.Series, *, separator: str = "|") -> pd.DataFrame:
+def names_in(text: str, *, separator: str = "|") -> list[str]:
+    """Take a cell of names apart: `Effusion|Mass`, or a list as Python writes it (PadChest): `['mass', 'nodule']`.
+
+    A list that cannot be read has no names. It is parsed as a literal: nothing in it is executed.
+    """
+    text = text.strip()
+    if not text.startswith("["):
+        return [part.strip() for part in text.split(separator) if part.strip()]
+    try:
+        parts = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return []
+    return [part.strip() for part in parts if isinstance(part, str) and part.strip()]
+
+
+def indicators(texts: pd.Series, *, separator: str = "|", name: Callable[[str], str] = finding_name) -> pd.DataFrame:
     """Expand a column of finding names to one column each.
 
     Args:
-        texts: Names separated by `separator`, such as `Effusion|Mass`; empty means that nothing is known.
+        texts: Cells of names, see `names_in`; empty means that nothing is known.
         separator: What stands between two names.
+        name: Makes the finding of a name; where it gives an empty text the name is passed over.
 
     Returns:
         float32, one column per finding in alphabetical order: 1 where it is named, 0 where others are, missing where
-        the text is empty.
+        the text has no name.
     """
     codes, uniques = pd.factorize(texts.str.strip())
-    named = [{finding_name(part) for part in text.split(separator) if part.strip()} for text in uniques]
-    names = sorted(set().union(*named))
-    known = np.array([bool(parts) for parts in named])
-    columns = {}
-    for name in names:
-        values = np.where(known, np.array([name in parts for parts in named]), np.nan).astype("float32")
-        columns[name] = np.append(values, np.float32(np.nan))[codes]
-    return pd.DataFrame(columns, index=texts.index)
+    cells = [names_in(text, separator=separator) for text in uniques]
+    finding = {part: name(part) for part in set().union(*cells)}
+    names = sorted(set(finding.values()) - {""})
+    column = {found: number for number, found in enumerate(names)}
+    named = [(row, column[finding[part]]) for row, parts in enumerate(cells) for part in parts if finding[part]]
+    rows, columns = np.array(named, dtype=np.int64).reshape(-1, 2).T
+    values = np.full((len(cells) + 1, len(names)), np.nan, dtype=np.float32)  # the last row: a missing text
+    values[rows] = 0
+    values[rows, columns] = 1
+    return pd.DataFrame(values[codes], columns=names, index=texts.index)

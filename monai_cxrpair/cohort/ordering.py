@@ -38,7 +38,8 @@ def study_order(table: pd.DataFrame) -> pd.Series:
     ranked = studies[several].copy()
     undated = ranked["study_datetime"].isna().groupby(ranked["patient_id"], sort=False).transform("any")
     ranked.loc[undated, "study_datetime"] = pd.NaT
-    ranked["key"] = natural_keys(ranked["study_id"])
+    open_ = ranked.duplicated(["patient_id", "study_datetime"], keep=False)  # the others need no name to be ranked
+    ranked["key"] = natural_keys(ranked["study_id"].where(open_, ""))
     ranked = ranked.sort_values(["patient_id", "study_datetime", "key", "study_id"])
     order.loc[ranked.index] = ranked.groupby("patient_id", sort=False).cumcount().to_numpy()
     # ngroup numbers the groups in order of appearance, which is the order of the rows of `studies`.

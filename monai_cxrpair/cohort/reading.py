@@ -7,6 +7,11 @@ import pandas as pd
 
 from monai_cxrpair.cohort.rejects import Reason
 
+NO_PATIENTS = (
+    "this data set has no patient ids: each image counts as a patient of its own, pairing is refused, and whether a "
+    "person is on two sides of a split cannot be checked"
+)
+
 
 @dataclass(kw_only=True)
 class Reading:
@@ -22,6 +27,7 @@ class Reading:
         source: Name of the format.
         notes: What the user should know, one line each, without identifiers.
         patient_in_studies: Has the reader put the patient id in front of all study ids?
+        patients_known: False where the source has no patient ids, and each image stands for a patient of its own.
     """
 
     table: pd.DataFrame
@@ -32,12 +38,21 @@ class Reading:
     source: str
     notes: list[str] = field(default_factory=list)
     patient_in_studies: bool = False
+    patients_known: bool = True
 
     def leave_out(self, bad: "pd.Series[bool]", reason: Reason) -> None:
         """Move the rows for which `bad` is true from the table to the rejects."""
         if bad.any():
             self.rejects.extend((path, reason) for path in self.table.loc[bad, "path"])
             self.table = self.table[~bad]
+
+    def leave_out_unusable(self) -> None:
+        """Leave out the rows of a table that name no file, no patient or no study, and those whose path came before."""
+        self.leave_out(self.table["path"].str.strip() == "", Reason.NO_PATH)
+        self.leave_out(self.table["patient_id"].str.strip() == "", Reason.NO_PATIENT_ID)
+        self.leave_out(self.table["study_id"].str.strip() == "", Reason.NO_STUDY_ID)
+        self.leave_out(self.table["path"].duplicated(), Reason.DUPLICATE)
+        self.table = self.table.copy()
 
 
 def own_studies(table: pd.DataFrame, *, all_if_any: bool) -> tuple[pd.Series, int]:

@@ -32,6 +32,19 @@ _LATERAL_WORDS = frozenset(
     ("LAT", "LATERAL", "LATERALE", "LATERALIS", "SEITLICH", "SEITL", "PROFIL", "PROFILE", "LLAT", "RLAT")
 )
 _NEITHER = re.compile(r"DECUB|OBL|LORDOT|APIC|SWIM|AXIAL|XTABLE|CROSS")
+# Code values of ViewCodeSequence (0054,0220) that a chest radiograph may have: CID 4010 of DICOM PS3.16, in SNOMED CT
+# and in the older SRT (SNM3) codes. R-10214 is how real CR headers write `postero-anterior` (Open-i); R-40888 is what
+# the current standard maps to the same concept.
+_CODES = {
+    **dict.fromkeys(("272479007", "R-40888", "R-10214"), ("frontal", "PA")),
+    **dict.fromkeys(("399348003", "R-10206"), ("frontal", "AP")),
+    **dict.fromkeys(("399033003", "R-10202"), ("frontal", "FRONTAL")),
+    **dict.fromkeys(("399173006", "R-10236"), ("lateral", "LL")),
+    **dict.fromkeys(("399198007", "R-10232"), ("lateral", "RL")),
+    **dict.fromkeys(("399067008", "R-102CD"), ("lateral", "LATERAL")),
+}
+# Names of processing algorithms: `NA_chestAP_auto` processed 159 radiographs of Open-i that are PA, but no lateral one.
+_ALGORITHMS = ("PostprocessingFunction", "ProcessingFunction")
 
 
 @dataclass(frozen=True)
@@ -69,8 +82,12 @@ def normal_position(position: str) -> str:
 
 def _from_words(text: str) -> tuple[str, str]:
     """Laterality and position of a description, decided only where its words leave one possibility."""
-    # "antero-posterior" is two words after cleaning; joined they are one of the lists.
-    name = _clean(text).replace("POSTERO ANTERIOR", "POSTEROANTERIOR").replace("ANTERO POSTERIOR", "ANTEROPOSTERIOR")
+    # "antero-posterior" is two words after cleaning; joined they are one of the lists. `chestLAT` is two words.
+    name = (
+        _clean(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text))
+        .replace("POSTERO ANTERIOR", "POSTEROANTERIOR")
+        .replace("ANTERO POSTERIOR", "ANTEROPOSTERIOR")
+    )
     words = set(name.split())
     frontal, lateral = words & _FRONTAL_WORDS, words & _LATERAL_WORDS
     if _NEITHER.search(name) or bool(frontal) == bool(lateral):
@@ -93,9 +110,9 @@ def view_of(
 
     Args:
         position: ViewPosition (0018,5101).
-        codes: Code meanings of ViewCodeSequence (0054,0220).
-        descriptions: Attribute name and text of SeriesDescription, ProtocolName, ... The study description has no
-            part: it names all views of the study.
+        codes: Code values and code meanings of ViewCodeSequence (0054,0220).
+        descriptions: Attribute name and text of SeriesDescription, ProtocolName, PostprocessingFunction, ... The study
+            description and the procedure code have no part: they name all views of the study.
         orientation: PatientOrientation (0020,0020): direction of the rows and of the columns.
 
     Returns:
@@ -107,9 +124,11 @@ def view_of(
     if known not in ("", "OTHER"):
         return View("unknown", known, "ViewPosition")  # an oblique or decubitus: the header has spoken
     for source, text in [*(("ViewCodeSequence", code) for code in codes), *descriptions]:
-        laterality, found = _from_words(text)
+        laterality, found = (source == "ViewCodeSequence" and _CODES.get(text.strip())) or _from_words(text)
         if laterality != "unknown":
-            return View(laterality, found, source)
+            return View(laterality, "FRONTAL" if laterality == "frontal" and source in _ALGORITHMS else found, source)
+        if _NEITHER.search(_clean(text)):
+            return View("unknown", known, source)  # an oblique is no frontal, whichever way its rows run
     # Rows that run to the patient's left or right make a frontal, to the front or the back a lateral
     # (PS3.3 C.7.6.1.1.1). In the 4,481 Open-i headers that have both, this never contradicts ViewPosition.
     axes = {str(direction).strip().upper()[:1] for direction in orientation[:1]}

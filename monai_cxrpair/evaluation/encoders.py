@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_cxrpair.cohort import Cohort
+from monai_cxrpair.cohort import Cohort, Split, split_patients
 from monai_cxrpair.contrast import build_encoder, load_weights
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.cards import read_encoder_card
@@ -103,10 +103,13 @@ def load_encoders(
     return encoders, not_run
 
 
-def check_no_leak(
-    encoder_file: str | Mapping[str, str], *, cohort: Cohort, test_fraction: float, split_seed: int
-) -> dict[str, str]:
-    """No test patient may have been seen in pre-training.
+def check_no_leak(encoder_file: str | Mapping[str, str], *, cohort: Cohort, split: Split) -> dict[str, str]:
+    """No test patient may have been seen in pre-training, nor anybody who shares a picture with one.
+
+    Args:
+        encoder_file: one path, or name -> path.
+        cohort: the whole cohort.
+        split: the split of the whole cohort that is evaluated.
 
     Returns:
         Encoder -> how that is known.
@@ -122,12 +125,31 @@ def check_no_leak(
             # Even under the same rule: another index may have given the same patient another pseudonym.
             said[name] = "pre-trained on another cohort: shared patients cannot be ruled out"
             continue
-        # The side of a patient is a hash of its id against the fraction: a smaller test side lies within a larger.
-        if trained["split_seed"] == split_seed and test_fraction <= trained["test_fraction"]:
-            said[name] = "test patients were held out of pre-training"
-        else:
+        if trained.get("near_duplicates", "") != split.near_duplicates:
             raise CxrPairError(
-                f"{name} was pre-trained with split_seed {trained['split_seed']} and test_fraction "
-                f"{trained['test_fraction']}, so test patients were seen; evaluate with the same two settings"
+                f"{name} was pre-trained when other near-duplicates of this cohort were known, so pictures of test "
+                "patients may have been seen; pre-train again, or evaluate with the cohort file of then"
             )
+        if not _held_out(trained, cohort, split):
+            asked = (
+                f"split_file {trained['split_file'][:12]}"
+                if trained.get("split_file")
+                else f"split_seed {trained['split_seed']} and test_fraction {trained['test_fraction']}"
+            )
+            raise CxrPairError(
+                f"{name} was pre-trained with {asked}, so test patients were seen; evaluate with the same settings"
+            )
+        said[name] = "test patients were held out of pre-training"
     return said
+
+
+def _held_out(trained: Mapping[str, Any], cohort: Cohort, split: Split) -> bool:
+    """Say whether it is certain that nobody of the test side was on the train side of pre-training."""
+    if trained.get("split_file"):
+        return bool(trained["split_file"] == split.file_hash)
+    if split.file_hash is None:
+        # The side of a patient is a hash of its id against the fraction: a smaller test side lies within a larger.
+        fraction = split.test_fraction or 0.0
+        return bool(trained["split_seed"] == split.seed and fraction <= trained["test_fraction"])
+    before = split_patients(cohort, test_fraction=trained["test_fraction"], seed=trained["split_seed"])
+    return not set(before.train_patients) & set(split.test_patients)

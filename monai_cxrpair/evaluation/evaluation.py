@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
-from monai_cxrpair.cohort import Cohort, Split, split_patients
+from monai_cxrpair.cohort import Cohort, Split, open_split
+from monai_cxrpair.cohort.draws import LabelDraws, label_draws, saved_label_draws
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.classifier import build_classifier, fit_head, save_classifier
-from monai_cxrpair.evaluation.draws import label_draws
 from monai_cxrpair.evaluation.embed import embed
 from monai_cxrpair.evaluation.encoders import FrozenEncoder, check_no_leak, load_encoders, named_files
 from monai_cxrpair.evaluation.metrics import auc
@@ -43,6 +43,8 @@ class LinearEvaluation:
         label_fraction: share of the labelled training studies in each draw (paper: 0.01).
         draws: how many random draws (paper: 5).
         test_fraction, split_seed: the patient split, as in training.
+        split_file: a split of `cxrpair split` in their place, as in training; where it has label draws of this finding
+            and fraction, they are used.
         output_dir: gets results, report, predictions and classifier.
         imagenet_weights: a local state dict for the ImageNet baseline, or None.
         subset: the filter that was applied to the cohort, for the report.
@@ -63,6 +65,7 @@ class LinearEvaluation:
         test_fraction: float,
         split_seed: int,
         output_dir: str | Path,
+        split_file: str | None = None,
         imagenet_weights: str | None = None,
         subset: str | None = None,
         subgroups: Mapping[str, str] | None = None,
@@ -72,28 +75,26 @@ class LinearEvaluation:
         self.whole_cohort, self.dataloader, self.encoder_file = whole_cohort, dataloader, encoder_file
         self.finding, self.label_fraction, self.draws = finding, label_fraction, draws
         self.test_fraction, self.split_seed, self.seed = test_fraction, split_seed, seed
+        self.split_file = split_file
         self.output_dir, self.imagenet_weights = Path(output_dir), imagenet_weights
         self.subset, self.subgroups, self.device = subset, dict(subgroups or {}), device
 
     def run(self) -> dict[str, Any]:
         """Evaluate, write everything to `output_dir`, and return what `results.json` holds."""
-        said = check_no_leak(
-            self.encoder_file,
-            cohort=self.whole_cohort,
-            test_fraction=self.test_fraction,
-            split_seed=self.split_seed,
+        whole_split = open_split(
+            self.whole_cohort, split_file=self.split_file, test_fraction=self.test_fraction, seed=self.split_seed
         )
+        said = check_no_leak(self.encoder_file, cohort=self.whole_cohort, split=whole_split)
         dataset: RadiographCacheDataset = self.dataloader.dataset  # type: ignore[assignment]
         cohort = dataset.cohort
         labels = labels_of(cohort, self.finding)
-        split = split_patients(cohort, test_fraction=self.test_fraction, seed=self.split_seed)
+        split = whole_split.within(cohort)
+        if not len(split.test_rows):
+            raise CxrPairError(f"split_file {self.split_file} has nobody on the test side: there is nothing to test on")
         patients, studies = cohort.codes("patient_id"), cohort.codes("study_id")
         subgroups = {name: _inside(cohort, rule) for name, rule in self.subgroups.items()}
         # Drawn here too, so that too few labels show before the radiographs are embedded.
-        known = split.train_rows
-        label_draws(
-            labels[known], patients[known], studies[known], fraction=self.label_fraction, draws=1, seed=self.seed
-        )
+        drawn = self._draws(cohort, split, labels, patients, studies)
         encoders, not_run = load_encoders(self.encoder_file, imagenet_weights=self.imagenet_weights, seed=self.seed)
         logger.info("embedding %d radiographs with %d encoders", len(dataset), len(encoders))
         embeddings = embed(encoders, self.dataloader, device=self.device)
@@ -108,6 +109,7 @@ class LinearEvaluation:
             draws=self.draws,
             seed=self.seed,
             subgroups=subgroups,
+            drawn=drawn,
         )
         chosen = list(named_files(self.encoder_file))[-1]
         classifier = self._make_classifier(chosen, encoders[chosen], embeddings[chosen], labels, cohort, split, linear)
@@ -116,9 +118,10 @@ class LinearEvaluation:
             finding=self.finding,
             cohort={**cohort.summary(), "unreadable": len(dataset.unreadable)},
             protocol={
-                "test_fraction": self.test_fraction,
-                "split_seed": self.split_seed,
+                "test_fraction": split.test_fraction,
+                "split_seed": split.seed,
                 "split_hash": split.hash,
+                "split_file": split.file_hash,
                 "subset": self.subset,
                 "image_size": dataset.image_size,
             },
@@ -136,6 +139,36 @@ class LinearEvaluation:
         report = write_report(results, out_dir=self.output_dir, roc=bands)
         logger.info("results\n%s", text_table(results, report=report))
         return results
+
+    def _draws(
+        self,
+        cohort: Cohort,
+        split: Split,
+        labels: npt.NDArray[np.float64],
+        patients: npt.NDArray[np.int64],
+        studies: npt.NDArray[np.int64],
+    ) -> LabelDraws:
+        """The draws of the split file where it has some of this kind, else new ones; positions in the train rows."""
+        known = split.train_rows
+        images = cohort.table["image_id"].to_numpy(dtype=object)[known]
+        saved = saved_label_draws(
+            split.label_draws,
+            labels[known],
+            images,
+            finding=self.finding,
+            fraction=self.label_fraction,
+            draws=self.draws,
+        )
+        if saved is not None:
+            return saved
+        return label_draws(
+            labels[known],
+            patients[known],
+            studies[known],
+            fraction=self.label_fraction,
+            draws=self.draws,
+            seed=self.seed,
+        )
 
     def _make_classifier(
         self,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from monai_cxrpair.cohort.draws import LabelDraws, label_draws
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.draws import LabelDraws, label_draws
 from monai_cxrpair.evaluation.metrics import auc, ci95, draw_weights, patient_weights, weighted_aucs
 from monai_cxrpair.evaluation.probe import LinearProbe
 
@@ -60,6 +60,7 @@ def linear_protocol(
     seed: int,
     replicates: int = REPLICATES,
     subgroups: Mapping[str, NDArray[np.bool_]] | None = None,
+    drawn: LabelDraws | None = None,
 ) -> LinearResult:
     """Compare encoders by a linear probe on random label fractions.
 
@@ -81,6 +82,7 @@ def linear_protocol(
         seed: of draws, folds and replicates.
         replicates: bootstrap replicates.
         subgroups: name -> (N,) mask; the AUC is also given within each.
+        drawn: the draws, as positions in `train_rows`, where they were made beforehand.
 
     Returns:
         The figures, and the scores behind them.
@@ -94,7 +96,8 @@ def linear_protocol(
     _check_inputs(embeddings, subgroups or {}, length=len(y))
     _check_disjoint(who[train], who[test])
 
-    drawn = label_draws(y[train], who[train], which[train], fraction=fraction, draws=draws, seed=seed)
+    if drawn is None:
+        drawn = label_draws(y[train], who[train], which[train], fraction=fraction, draws=draws, seed=seed)
     draw_rows = [train[rows] for rows in drawn]
     scored = test[(y[test] == 0) | (y[test] == 1)]
     present, groups = y[scored] == 1, who[scored]
@@ -261,4 +264,5 @@ def _describe(drawn: LabelDraws, *, fraction: float, seed: int, replicates: int,
         "studies_per_draw": drawn.studies_per_draw,
         "radiographs_per_draw": [min(sizes), max(sizes)],
         "redrawn": drawn.redrawn,
+        "draws_from": drawn.source,
     }

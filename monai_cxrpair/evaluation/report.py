@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from monai_cxrpair.cohort.page import environment as page_environment
 from monai_cxrpair.evaluation import results as fmt
 from monai_cxrpair.evaluation.roc import draw_roc
 
@@ -50,13 +49,7 @@ def write_report(
         aucs = {name: fmt.number(entry["linear"]["auc_mean"]) for name, entry in data["encoders"].items()}
         _, svg = draw_roc(data["roc"], aucs, out_dir=out_dir)
         picture = "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode("ascii")
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,  # the template's name ends in .j2, so guessing by the ending would leave it off
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(Path(__file__).parent)
     environment.filters.update(
         number=fmt.number,
         interval=fmt.interval,

@@ -1,4 +1,4 @@
-"""A DICOM chest radiograph as an array: modality LUT -> VOI LUT -> presentation (PS3.4 N.2).
+r"""A DICOM chest radiograph as an array: modality LUT -> VOI LUT -> presentation (PS3.4 N.2) -> standard display.
 
 The stages, and what takes precedence in each:
 
@@ -8,42 +8,59 @@ The stages, and what takes precedence in each:
                     8 bits stored are scaled by 0..255, deeper data by the 1st to 99th percentile
     presentation    inverted if Presentation LUT Shape is INVERSE, or if it is absent and the
                     Photometric Interpretation is MONOCHROME1
+    orientation     flips that Patient Orientation declares are undone
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut
 from pydicom.uid import ImplicitVRLittleEndian
 
 from monai_cxrpair.cohort.dicom_rules import MAX_PIXELS
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.imaging.codestream import claimed_shape
+from monai_cxrpair.imaging.collimation import Field, declared_field
+from monai_cxrpair.imaging.orientation import AS_STORED, apply_turn, turn_for
 from monai_cxrpair.imaging.voi import apply_voi_lut, apply_window
 
 Scaling = Literal["voi lut", "window", "8 bit", "percentile", "range", "constant"]
+_BLOCK = 64  # rows: numpy makes 8-byte indices of what it looks up, for a block instead of the image
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelInfo:
-    """What the chain did: how values were scaled to [0, 1], and whether the polarity was turned."""
+    """What the chain did.
+
+    Attributes:
+        scaling: How values were scaled to [0, 1].
+        inverted: Was the polarity turned?
+        orientation: `as stored`, or from which declared orientation to which: `R\\F to L\\F`.
+        declared_field: What the collimator left open as the header says, in pixels of the array; None if it does not.
+    """
 
     scaling: Scaling
     inverted: bool
+    orientation: str = AS_STORED
+    declared_field: Field | None = None
 
 
-def read_dicom(path: Path) -> tuple[npt.NDArray[np.float32], PixelInfo]:
+def read_dicom(source: Path | BinaryIO, *, name: str = "") -> tuple[npt.NDArray[np.float32], PixelInfo]:
     """Read one DICOM radiograph.
 
     Args:
-        path: any DICOM file, with or without preamble and file meta information.
+        source: any DICOM file, with or without preamble and file meta information: its path, or the file open for
+            reading bytes (a member of an archive) at its start.
+        name: what errors call it; the path if empty.
 
     Returns:
         float32 (1, H, W) in [0, 1], rows first, bone bright and air dark; and what was done.
@@ -51,42 +68,81 @@ def read_dicom(path: Path) -> tuple[npt.NDArray[np.float32], PixelInfo]:
     Raises:
         CxrPairError: one line naming the file and what is wrong with it.
     """
+    name = name or str(source if isinstance(source, Path) else getattr(source, "name", "DICOM stream"))
     try:
-        dataset = _read_dataset(path)
-        _check_header(dataset, path)
+        dataset = _read_dataset(source)
+        _check_header(dataset)
+        _check_codestream(dataset)
         stored = dataset.pixel_array
         if stored.ndim != 2:
-            raise CxrPairError(f"{path}: pixels of shape {stored.shape}, a radiograph has rows and columns only")
+            raise CxrPairError(f"pixels of shape {stored.shape}, a radiograph has rows and columns only")
         return to_radiograph(stored, dataset)
     except CxrPairError as error:
-        raise error if str(path) in str(error) else CxrPairError(f"{path}: {error}") from error
+        raise CxrPairError(f"{name}: {error}") from error
     # What pydicom and its decoders are known to raise on damaged files, and on encodings nobody can decode.
     except (InvalidDicomError, OSError, RecursionError, ValueError, AttributeError, RuntimeError, TypeError, KeyError,
             NotImplementedError, EOFError, MemoryError) as error:  # fmt: skip
         reason = " ".join(str(error).split())[:200]
-        raise CxrPairError(f"{path}: the pixels cannot be read ({type(error).__name__}: {reason})") from error
+        raise CxrPairError(f"{name}: the pixels cannot be read ({type(error).__name__}: {reason})") from error
 
 
 def to_radiograph(stored: npt.NDArray[Any], dataset: Any) -> tuple[npt.NDArray[np.float32], PixelInfo]:
     """The chain on decoded pixels; pure, the stages are in the module docstring.
 
+    A stage maps a value wherever it stands, so the chain runs over the values that occur (at most 65,536 in 16 bits)
+    and the pixels are looked up: the same numbers, several times faster.
+
     Args:
-        stored: decoded pixels (H, W).
+        stored: decoded pixels (H, W), integers.
         dataset: the pydicom Dataset they belong to.
 
     Returns:
         float32 (1, H, W) in [0, 1], and what was done.
     """
-    values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
-    scaled, scaling = _apply_voi(values, dataset)
+    levels, index = _levels(stored)
+    values = np.asarray(apply_modality_lut(levels, dataset), dtype=np.float64)
+    scaled, scaling = _apply_voi(values, index, dataset)
     shape = str(dataset.get("PresentationLUTShape", "") or "")
     inverted = shape == "INVERSE" if shape else dataset.PhotometricInterpretation == "MONOCHROME1"
     if inverted:
         scaled = 1.0 - scaled
-    return scaled[None].astype(np.float32), PixelInfo(scaling=scaling, inverted=inverted)
+    orientation = dataset.get("PatientOrientation") or ""
+    turn = turn_for(orientation.split("\\") if isinstance(orientation, str) else orientation)
+    field = declared_field(dataset, stored.shape)
+    info = PixelInfo(
+        scaling=scaling,
+        inverted=inverted,
+        orientation=turn.name,
+        declared_field=field and field.turned(turn, stored.shape),
+    )
+    pixels = apply_turn(_look_up(scaled.astype(np.float32), index), turn)
+    return np.ascontiguousarray(pixels)[None], info
 
 
-def _apply_voi(values: npt.NDArray[np.float64], dataset: Any) -> tuple[npt.NDArray[np.float64], Scaling]:
+def _levels(stored: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The stored values, ascending, and for each pixel the position of its value among them."""
+    low, high = int(stored.min()), int(stored.max())
+    if high - low > 0xFFFF:  # more than 16 bits
+        levels, index = np.unique(stored, return_inverse=True)
+        return levels.astype(np.int64), index.reshape(stored.shape)
+    # Not in the pixels' own width: pydicom subtracts the first value mapped by a modality LUT, which would wrap around.
+    levels = np.arange(low, high + 1, dtype=np.int64)
+    # Wraps around in the pixels' own width, and comes out right as an unsigned number.
+    index = stored if low == 0 else (stored - np.array(low, stored.dtype)).view(f"u{stored.dtype.itemsize}")
+    return levels, index
+
+
+def _look_up(table: npt.NDArray[Any], index: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    out = np.empty(index.shape, table.dtype)
+    for row in range(0, len(index), _BLOCK):
+        # No index is out of range; "clip" keeps numpy from buffering in order to look for one.
+        np.take(table, index[row : row + _BLOCK], out=out[row : row + _BLOCK], mode="clip")
+    return out
+
+
+def _apply_voi(
+    values: npt.NDArray[np.float64], index: npt.NDArray[Any], dataset: Any
+) -> tuple[npt.NDArray[np.float64], Scaling]:
     if dataset.get("VOILUTSequence"):
         return apply_voi_lut(values, dataset.VOILUTSequence[0]), "voi lut"
     center, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
@@ -95,29 +151,38 @@ def _apply_voi(values: npt.NDArray[np.float64], dataset: Any) -> tuple[npt.NDArr
         return apply_window(values, center=center, width=width, function=function), "window"
     if int(dataset.get("BitsStored", 16)) == 8:
         return np.clip(values / 255.0, 0.0, 1.0), "8 bit"
-    return scale_by_percentiles(values)
+    return scale_by_percentiles(values, occurring=_look_up(values, index))
 
 
-def scale_by_percentiles(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], Scaling]:
+def scale_by_percentiles(
+    values: npt.NDArray[Any], *, occurring: npt.NDArray[Any] | None = None
+) -> tuple[npt.NDArray[np.float64], Scaling]:
     """Scale the 1st to 99th percentile to [0, 1], for deeper data without a VOI.
 
     Where the two percentiles are equal the whole range is taken; a constant image becomes 0.
+
+    Args:
+        values: what to scale, any shape.
+        occurring: all pixels, where `values` has each value only once; None for `values` themselves.
     """
+    occurring = values if occurring is None else occurring
     scaling: Scaling = "percentile"
-    low, high = np.percentile(values, [1, 99])
+    low, high = np.percentile(occurring, [1, 99])
     if high <= low:
-        scaling, low, high = "range", float(values.min()), float(values.max())
+        scaling, low, high = "range", float(occurring.min()), float(occurring.max())
     if high <= low:
         return np.zeros(values.shape, dtype=np.float64), "constant"
     return np.clip((values.astype(np.float64) - low) / (high - low), 0.0, 1.0), scaling
 
 
-def _read_dataset(path: Path) -> Any:
+def _read_dataset(source: Path | BinaryIO) -> Any:
     try:
-        dataset = dcmread(path)
+        dataset = dcmread(source)
     except InvalidDicomError:
         # ACR-NEMA style files have neither preamble nor file meta; `_check_header` refuses what is no radiograph.
-        dataset = dcmread(path, force=True)
+        if not isinstance(source, Path):
+            source.seek(0)
+        dataset = dcmread(source, force=True)
     if not hasattr(dataset, "file_meta"):
         dataset.file_meta = FileMetaDataset()
     if "TransferSyntaxUID" not in dataset.file_meta:
@@ -125,15 +190,31 @@ def _read_dataset(path: Path) -> Any:
     return dataset
 
 
-def _check_header(dataset: Any, path: Path) -> None:
+def _check_header(dataset: Any) -> None:
+    """Refuse what is no radiograph before its pixels are decoded: decoders ask for the memory the header claims."""
     for name in ("SOPClassUID", "Rows", "Columns", "PixelData", "PhotometricInterpretation"):
         if name not in dataset:
-            raise CxrPairError(f"{path}: not a DICOM radiograph, {name} is missing")
+            raise CxrPairError(f"not a DICOM radiograph, {name} is missing")
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     if not 0 < rows * columns <= MAX_PIXELS:
-        raise CxrPairError(f"{path}: the header claims {rows} x {columns} pixels, more than any chest detector has")
+        raise CxrPairError(f"the header claims {rows} x {columns} pixels, more than any chest detector has")
     if not str(dataset.PhotometricInterpretation).startswith("MONOCHROME"):
-        raise CxrPairError(f"{path}: {dataset.PhotometricInterpretation} is not a grey-scale image")
+        raise CxrPairError(f"{dataset.PhotometricInterpretation} is not a grey-scale image")
+    samples, frames = int(dataset.get("SamplesPerPixel") or 1), int(dataset.get("NumberOfFrames") or 1)
+    if samples != 1 or frames != 1:
+        raise CxrPairError(f"the header claims {frames} frames of {samples} samples, a radiograph has one of one")
+
+
+def _check_codestream(dataset: Any) -> None:
+    """Refuse compressed pixels of another size than the header's before a decoder makes room for them."""
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return
+    claimed = claimed_shape(get_frame(dataset.PixelData, 0, number_of_frames=1))
+    if claimed not in (None, (dataset.Rows, dataset.Columns)):
+        raise CxrPairError(
+            f"the header says {dataset.Rows} x {dataset.Columns} pixels, the compressed picture "
+            f"{' x '.join(map(str, claimed or ()))}"
+        )
 
 
 def _first(value: Any) -> float | None:

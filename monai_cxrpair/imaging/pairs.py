@@ -14,6 +14,7 @@ from monai_cxrpair.cohort import Cohort
 from monai_cxrpair.imaging.augment import Augmentation, apply_views
 from monai_cxrpair.imaging.cache import RadiographCacheDataset
 from monai_cxrpair.pairing import PairCriterion, PairSampler
+from monai_cxrpair.pairing.sampler import require_patients
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class PairCacheDataset(RadiographCacheDataset):
         max_unreadable: float = 0.01,
     ) -> None:
         criterion = PairCriterion.from_config(pairing)  # before the images are read: a typing mistake shows at once
+        require_patients(cohort, criterion)
         self.augmentation = Augmentation.from_config(augmentation)
         self.keys, self.seed = keys, seed
         # Shared memory, so that persistent workers see the epoch that the trainer sets.

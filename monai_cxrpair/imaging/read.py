@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
 
+from monai_cxrpair.cohort.archives import open_file
 from monai_cxrpair.cohort.dicom_rules import MAX_PIXELS
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging.dicom import PixelInfo, read_dicom, scale_by_percentiles
@@ -23,7 +24,7 @@ def read_radiograph(path: str | PathLike[str]) -> npt.NDArray[np.float32]:
     """Read a radiograph from DICOM, JPEG, PNG or 2-D NIfTI, told apart by content, not by name.
 
     Args:
-        path: the file; or a folder that holds exactly one file, which is how MONAI Label hands over a series.
+        path: the file; a file in an archive (`export.zip/DICOM/IM1`, as the cohort has it); or a folder that holds exactly one file, which is how MONAI Label hands over a series.
 
     Returns:
         float32 (1, H, W) in [0, 1], rows first, bone bright and air dark, the same for every encoding.
@@ -38,15 +39,16 @@ def read_radiograph_with_info(path: str | PathLike[str]) -> tuple[npt.NDArray[np
     """As `read_radiograph`, with what was done to the pixels (scaling, polarity)."""
     file = _the_file(Path(path))
     try:
-        with file.open("rb") as stream:
+        with open_file(file) as stream:
             head = stream.read(8)
+            stream.seek(0)
+            if head.startswith(PICTURE_MAGIC):
+                return _read_picture(stream.read(), file)
+            if not file.name.endswith((".nii", ".nii.gz")):
+                return read_dicom(stream, name=str(file))
     except OSError as error:
-        raise CxrPairError(f"{file}: cannot be opened ({error.strerror})") from error
-    if head.startswith(PICTURE_MAGIC):
-        return _read_picture(file)
-    if file.name.endswith((".nii", ".nii.gz")):
-        return _read_nifti(file)
-    return read_dicom(file)
+        raise CxrPairError(f"{file}: cannot be opened ({error.strerror or error})") from error
+    return _read_nifti(file)
 
 
 def _the_file(path: Path) -> Path:
@@ -58,10 +60,10 @@ def _the_file(path: Path) -> Path:
     return files[0]
 
 
-def _read_picture(path: Path) -> tuple[npt.NDArray[np.float32], PixelInfo]:
+def _read_picture(content: bytes, path: Path) -> tuple[npt.NDArray[np.float32], PixelInfo]:
     # imdecode, since imread cannot open non-ASCII names on every platform. Colour becomes luminance; 16 bits stay.
     try:
-        pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+        pixels = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise CxrPairError(f"{path}: the picture cannot be decoded ({error.err})") from error
     if pixels is None:

@@ -32,14 +32,19 @@ class LoadRadiographd(MapTransform):
         super().__init__(keys, allow_missing_keys)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Load every key; the meta data say how the pixels were scaled and whether they were inverted."""
+        """Load every key; the meta data say how pixels were scaled, whether inverted, and what turned."""
         out = dict(data)
         for key in self.key_iterator(out):
             if isinstance(out[key], (np.ndarray, torch.Tensor)):
                 out[key] = _checked_array(out[key], key)
                 continue
             pixels, info = read_radiograph_with_info(out[key])
-            meta = {"filename_or_obj": str(out[key]), "scaling": info.scaling, "inverted": info.inverted}
+            meta = {
+                "filename_or_obj": str(out[key]),
+                "scaling": info.scaling,
+                "inverted": info.inverted,
+                "orientation": info.orientation,
+            }
             out[key] = MetaTensor(torch.from_numpy(pixels), meta=meta)
         return out
 

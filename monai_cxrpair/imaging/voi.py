@@ -61,13 +61,16 @@ def apply_voi_lut(values: Floats, item: Any) -> Floats:
     entries = entries or 65536  # 0 stands for 2^16 (C.11.2.1.1)
     data = item.LUTData
     if isinstance(data, bytes):
-        data = np.frombuffer(data, dtype=np.uint8 if len(data) == entries else "<u2")
+        # Entries of 8 bits may be packed, with a byte behind an odd number of them (PS3.5 7.1.1: lengths are even).
+        packed = len(data) == entries + entries % 2
+        data = np.frombuffer(data, dtype=np.uint8)[:entries] if packed else np.frombuffer(data, dtype="<u2")
     table = np.asarray(data, dtype=np.float64)
     low, high = (table.min(), table.max()) if len(table) else (0.0, 0.0)
     if len(table) != entries or low == high:
         raise CxrPairError(f"VOI LUT has {len(table)} entries from {low:g} to {high:g}, its descriptor says {entries}")
-    # A signed first value is written as unsigned where the file stores it so; the modality output decides.
-    if first > 32767 and values.min() < 0:
+    # A negative first value may be written as an unsigned number (its VR was lost). It is one where the modality output
+    # is negative somewhere, or where the table would otherwise end beyond 16 bits.
+    if first > 32767 and (values.min() < 0 or first + entries > 65536):
         first -= 65536
     index = np.clip(np.rint(values) - first, 0, entries - 1).astype(np.int64)
     return np.asarray((table[index] - low) / (high - low))

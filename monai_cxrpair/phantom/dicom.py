@@ -120,7 +120,7 @@ def _describe(data: Dataset, shot: Shot, variant: int, *, is_dx: bool) -> None:
     spelt = "LATERAL" if view == "LL" and variant % 7 == 0 and not is_dx else view
     data.ViewPosition = "" if variant % 60 == 44 and not is_dx else spelt
     data.PatientOrientation = {"AP": ["L", "F"], "PA": ["L", "F"], "LL": ["P", "F"], "RL": ["A", "F"]}[view]
-    data.BurnedInAnnotation = "YES" if shot.marker or shot.side_marker else "NO"
+    data.BurnedInAnnotation = "NO"  # letters are burned in, but nothing that tells who it is (PS3.3 C.7.6.1)
     data.LossyImageCompression = "00"
     if not is_dx:
         return

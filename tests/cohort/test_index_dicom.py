@@ -15,6 +15,7 @@ from monai_cxrpair.cohort.index import IndexResult, index_source
 from monai_cxrpair.cohort.paths import names_patient
 from monai_cxrpair.cohort.rejects import Reason
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.imaging.check import pixel_columns
 
 MakeDicom = Callable[..., Path]
 
@@ -39,6 +40,7 @@ def test_a_radiograph_becomes_a_row(make_dicom: MakeDicom, tmp_path: Path) -> No
         "sex": "F",
         "path": "a/IM1",
         "frame": 0,
+        "laterality_evidence": "ViewPosition",
     }
     assert result.cohort.source == "dicom"
 
@@ -73,7 +75,7 @@ def test_what_is_no_usable_chest_radiograph_gets_its_reason(
     make_dicom: MakeDicom, tmp_path: Path, changes: dict[str, Any], reason: Reason
 ) -> None:
     make_dicom("bad.dcm", **changes)
-    reading = read_dicom(tmp_path / "pacs", root=tmp_path / "pacs")
+    reading, _ = read_dicom(tmp_path / "pacs", root=tmp_path / "pacs")
     assert reading.rejects == [("bad.dcm", reason)]
     assert reading.table.empty
     assert reading.files_seen == 1
@@ -97,7 +99,7 @@ def test_what_is_unusual_but_usable_is_accepted(make_dicom: MakeDicom, tmp_path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         make_dicom("good", **changes)
-    assert len(read_dicom(tmp_path / "pacs", root=tmp_path / "pacs").table) == 1
+    assert len(read_dicom(tmp_path / "pacs", root=tmp_path / "pacs")[0].table) == 1
 
 
 def test_foreign_and_broken_files_are_counted_not_fatal(make_dicom: MakeDicom, tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_a_compressed_file_that_is_cut_inside_a_fragment_is_truncated(make_dicom
     whole = make_dicom("a.dcm", jpeg=b"\xff\xd8" + b"x" * 500)
     pacs = tmp_path / "pacs"
     (pacs / "b.dcm").write_bytes(whole.read_bytes()[:-100])
-    reading = read_dicom(pacs, root=pacs)
+    reading, _ = read_dicom(pacs, root=pacs)
     assert reading.table["path"].tolist() == ["a.dcm"]
     assert reading.rejects == [("b.dcm", Reason.TRUNCATED)]
 
@@ -138,9 +140,9 @@ def test_a_deflated_file_is_read_and_a_zip_bomb_is_not(
     dataset = pydicom.dcmread(make_dicom("a.dcm"))
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.save_as(tmp_path / "pacs" / "a.dcm", enforce_file_format=True)
-    assert len(read_dicom(tmp_path / "pacs", root=tmp_path / "pacs").table) == 1
+    assert len(read_dicom(tmp_path / "pacs", root=tmp_path / "pacs")[0].table) == 1
     monkeypatch.setattr(dicom_file, "MAX_INFLATED", 100)
-    reading = read_dicom(tmp_path / "pacs", root=tmp_path / "pacs")
+    reading, _ = read_dicom(tmp_path / "pacs", root=tmp_path / "pacs")
     assert reading.rejects == [("a.dcm", Reason.IMPLAUSIBLE_SIZE)]
 
 
@@ -148,7 +150,7 @@ def test_of_duplicates_the_first_usable_path_is_kept(make_dicom: MakeDicom, tmp_
     for name in ("z.dcm", "b/1.dcm", "b.dcm"):
         make_dicom(name, SOPInstanceUID="1.1")
     make_dicom("a.dcm", SOPInstanceUID="1.1", PixelData=None)
-    reading = read_dicom(tmp_path / "pacs", root=tmp_path / "pacs")
+    reading, _ = read_dicom(tmp_path / "pacs", root=tmp_path / "pacs")
     assert reading.table["path"].tolist() == ["b.dcm"]
     assert sorted(reading.rejects) == [
         ("a.dcm", Reason.NO_PIXEL_DATA),
@@ -170,8 +172,8 @@ def test_the_result_does_not_depend_on_the_workers(
             StudyInstanceUID=f"1.{number}",
         )
     pacs, calls = tmp_path / "pacs", []
-    one = read_dicom(pacs, root=pacs, workers=1, progress=lambda done, total: calls.append((done, total)))
-    three = read_dicom(pacs, root=pacs, workers=3)
+    one, _ = read_dicom(pacs, root=pacs, workers=1, progress=lambda done, total: calls.append((done, total)))
+    three, _ = read_dicom(pacs, root=pacs, workers=3)
     pd.testing.assert_frame_equal(one.table, three.table)
     assert one.rejects == three.rejects
     assert one.files_seen == 11
@@ -266,7 +268,7 @@ def test_the_whole_tree_of_real_dicom_files(shared_data: Path, tmp_path: Path) -
     }
     reasons = dict(zip(result.rejects["path"], result.rejects["reason"], strict=True))
     assert reasons["chest/CR-MONO1-10-chest"] == "no patient id"  # read without preamble and file meta
-    assert reasons["broken/orthanc_2026-05-06-Deeply-Nested-Sequence.dcm"] == "unreadable"
+    assert reasons["broken/orthanc_2026-05-06-Deeply-Nested-Sequence.dcm"] == "other modality"  # known before the depth
     assert reasons["derived/broken/nih_dx_truncated_60pct.dcm"] == "truncated"
     assert reasons["derived/broken/png_named.dcm"] == "not dicom"
     assert reasons["dicomdir_tree/DICOMDIR"] == "dicomdir"
@@ -285,5 +287,28 @@ def test_a_code_sequence_gives_the_view(make_dicom: MakeDicom, tmp_path: Path) -
     code = pydicom.Dataset()
     code.CodeMeaning = "left lateral"
     make_dicom("1", ViewPosition="", ViewCodeSequence=[code])
-    table = read_dicom(tmp_path / "pacs", root=tmp_path / "pacs").table
-    assert table[["laterality", "view_position", "_evidence"]].iloc[0].tolist() == ["lateral", "LL", "ViewCodeSequence"]
+    table = read_dicom(tmp_path / "pacs", root=tmp_path / "pacs")[0].table
+    assert table[["laterality", "view_position", "laterality_evidence"]].iloc[0].tolist() == [
+        "lateral",
+        "LL",
+        "ViewCodeSequence",
+    ]
+
+
+@pytest.mark.data
+def test_chest_radiographs_that_can_be_decoded_are_kept_and_nothing_else_is(shared_data: Path, tmp_path: Path) -> None:
+    """The truth comes from `files.csv`, which other software wrote; what is left out rightly says so in its reason."""
+    folder = shared_data / "dicom"
+    truth = pd.read_csv(folder / "files.csv", dtype=str, na_filter=False)
+    result = index_source(folder, out=tmp_path / "all.parquet", check_pixels=pixel_columns)
+    verdict = dict.fromkeys(result.cohort.table["path"], "kept")
+    verdict |= dict(zip(result.rejects["path"], result.rejects["reason"], strict=True))
+    elsewhere = truth["BodyPartExamined"].isin(["HIP", "CSPINE"]) | truth["note"].str.contains("teeth")
+    usable = truth["Modality"].isin(["CR", "DX"]) & (truth["decode_plugins"] == "ok") & ~elsewhere
+    found = truth["file"].map(verdict)
+    assert found.notna().all()
+    table = pd.crosstab(usable, found == "kept")
+    assert table.loc[False].to_dict() == {False: 88, True: 0}
+    assert table.loc[True].to_dict() == {False: 4, True: 35}
+    wrongly = found[usable & (found != "kept")]
+    assert sorted(wrongly) == ["duplicate", "duplicate", "no patient id", "no study id"], "all four are as they should be"

@@ -99,3 +99,46 @@ def test_dicom_labels_join_before_the_ids_are_hashed(make_dicom: Callable[..., P
     result = index_source(tmp_path / "pacs", out=tmp_path / "o.parquet", labels=tmp_path / "l.csv")
     assert _values(result, "pleural_effusion") == [1, 1]
     assert result.cohort.table["study_id"].nunique() == 2
+
+
+def test_lists_as_padchest_writes_them_become_findings(join) -> None:
+    result = join("image_id,Labels\ni1,\"['pleural effusion', 'mass']\"\ni2,['pericardial effusion']\ni3,\n")
+    assert _values(result, "pleural_effusion") == [1, 0, None]
+    assert _values(result, "pericardial_effusion") == [0, 1, None]
+
+
+EXCEL = "image_id,patient_id,study_id,path\n00012,p,0007,a.png\n00013,p,0008,b.png\n20,q,0009,c.png\n"
+
+
+def _excel(tmp_path: Path, cells: dict[str, list], table: str = EXCEL) -> IndexResult:
+    (tmp_path / "t.csv").write_text(table)
+    pd.DataFrame(cells).to_excel(tmp_path / "l.xlsx", index=False)  # numbers become number cells
+    return index_source(tmp_path / "t.csv", out=tmp_path / "o.parquet", labels=tmp_path / "l.xlsx")
+
+
+def test_ids_that_a_spreadsheet_turned_into_numbers_are_an_error_that_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CxrPairError, match=r"2 would without leading zeros .*export them as text"):
+        _excel(tmp_path, {"study_id": [7, 8], "mass": [1, 0]})
+
+
+def test_some_ids_without_their_zeros_are_noted_and_whole_number_cells_match(tmp_path: Path) -> None:
+    result = _excel(tmp_path, {"image_id": [12, 20], "mass": [1, 0]})
+    assert _values(result, "mass") == [None, None, 0]
+    assert any("1 of 2 keys" in note and "1 would without leading zeros" in note for note in result.notes)
+
+
+def test_labels_in_number_cells_with_gaps_are_read(tmp_path: Path) -> None:
+    result = _excel(tmp_path, {"image_id": ["00012", "00013"], "mass": [1.0, None]})
+    assert _values(result, "mass") == [1, None, None]
+
+
+def test_long_ids_that_a_spreadsheet_rounded_are_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image_id,patient_id,study_id,path\n216840111366964012,p,s,a.png\n")
+    (tmp_path / "l.csv").write_text("image_id,mass\n2.16840111366964E+17,1\n")
+    with pytest.raises(CxrPairError, match=r"1 look like 2.16E\+17: a spreadsheet rounded"):
+        index_source(tmp_path / "t.csv", out=tmp_path / "o.parquet", labels=tmp_path / "l.csv")
+
+
+def test_strangers_are_not_blamed_on_a_spreadsheet(join) -> None:
+    result = join("image_id,mass\ni1,1\nzz9,0\n")
+    assert not any("spreadsheet" in note for note in result.notes)

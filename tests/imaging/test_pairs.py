@@ -179,3 +179,11 @@ def test_the_shorter_side_gets_the_size_and_the_aspect_stays():
 def test_arrays_that_are_no_radiographs_are_refused():
     with pytest.raises(CxrPairError, match="no radiograph"):
         LoadRadiographd(keys="image")({"image": np.full((3, 8, 8), 0.5)})
+
+
+def test_pairing_without_known_patients_is_refused_before_any_image_is_read(cohort, tmp_path):
+    nobodys = Cohort(cohort.table, root=tmp_path / "not there", findings=[], source="vindr", patients_known=False)
+    with pytest.raises(CxrPairError, match="no patient ids"):
+        dataset(nobodys)
+    known = Cohort(cohort.table, root=tmp_path, findings=[], source="vindr", patients_known=False)
+    assert dataset(known, pairing=None).__getitems__([2])["key_row"].tolist() == [[2]]

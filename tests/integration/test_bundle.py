@@ -220,6 +220,41 @@ def test_evaluating_refuses_an_encoder_that_saw_test_patients(workplace):
     assert "test patients were seen" in mistake(workplace, split_seed=7)
 
 
+def test_training_and_evaluating_with_a_split_file(workplace):
+    """Nobody of its validation and test side is seen in pre-training, its test side is scored, its draws are used."""
+    from monai_cxrpair.cohort import Cohort
+
+    table = Cohort.read(cohort(workplace)).table
+    file = workplace / "split.json"
+    subprocess.run(
+        [sys.executable, "-m", "monai_cxrpair.cli", "split", cohort(workplace), "--out", str(file), "--test", "0.3",
+         "--validation", "4", "--finding", "pleural_effusion", "--label-fraction", "0.6", "--draws", "2"], check=True,
+    )  # fmt: skip
+    saved = json.loads(file.read_text())
+    train(workplace, "by_file", split_file=str(file), overlay="pairing/same_study").run()
+    card = json.loads((workplace / "by_file" / "encoder.json").read_text())
+    assert card["cohort"]["split_file"] == saved["hash"]
+    training = table["patient_id"].isin(saved["patients"]["train"])
+    assert card["cohort"]["radiographs"] == training.sum()
+    assert saved["counts"]["validation"]["patients"] == 4
+
+    settings = {"encoder_file": str(workplace / "by_file" / "encoder.pt"), "label_fraction": 0.6, "draws": 2}
+    run("evaluate", "evaluating", cohort_file=cohort(workplace), split_file=str(file),
+        output_dir=str(workplace / "file_report"), **settings).run()  # fmt: skip
+    results = json.loads((workplace / "file_report" / "results.json").read_text())
+    assert results["protocol"]["draws_from"] == "split file"
+    assert results["protocol"]["split_file"] == saved["hash"]
+    with (workplace / "file_report" / "predictions.csv").open() as stream:
+        scored = {row["patient_id"] for row in csv.DictReader(stream)}
+    assert scored <= set(saved["patients"]["test"])
+    labelled = table["image_id"][table["pleural_effusion"].isin([0, 1])]
+    sizes = [len(set(labelled) & set(drawn)) for drawn in saved["label_draws"][0]["image_ids"]]
+    assert results["protocol"]["radiographs_per_draw"] == [min(sizes), max(sizes)]
+    # Without the file, or with another encoder, test patients may have been seen.
+    assert "test patients were seen" in mistake(workplace, **settings)
+    assert "test patients were seen" in mistake(workplace, split_file=str(file))
+
+
 def test_a_finding_that_is_not_there_is_an_error_that_names_those_that_are(workplace):
     line = mistake(workplace, finding="edema")
     assert "edema" in line

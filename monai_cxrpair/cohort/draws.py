@@ -7,7 +7,7 @@ patient brings a random part of theirs, so that every draw has the same size. Th
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import overload
 
 import numpy as np
@@ -27,20 +27,23 @@ class LabelDraws(Sequence[NDArray[np.int64]]):
 
     Attributes:
         rows: one sorted int64 array of row positions for each draw.
-        labelled_studies: studies with at least one certain label (0 or 1).
+        labelled_studies: studies with at least one certain label (0 or 1); None, as are the next two, for draws that
+            somebody else made.
         studies_per_draw: how many of them each draw takes.
         redrawn: how many draws were thrown away because a class was missing. Many of them mean that the draws have
             more of the rarer class than the cohort.
         uncertain: rows with label -1, not used.
         missing: rows with label NaN, not used.
+        source: `drawn`, or `split file` where they were read from one.
     """
 
     rows: list[NDArray[np.int64]]
-    labelled_studies: int
-    studies_per_draw: int
-    redrawn: int
+    labelled_studies: int | None
+    studies_per_draw: int | None
+    redrawn: int | None
     uncertain: int
     missing: int
+    source: str = "drawn"
 
     @overload
     def __getitem__(self, index: int) -> NDArray[np.int64]: ...
@@ -54,6 +57,29 @@ class LabelDraws(Sequence[NDArray[np.int64]]):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedDraws:
+    """Draws as a split file keeps them: by image id, so that they mean the same in a part of the cohort.
+
+    Attributes:
+        finding: the label column they were drawn for.
+        fraction: share of the labelled studies of the training side in each draw.
+        seed: that they were drawn with; None where somebody else drew them.
+        labelled_studies: see `LabelDraws`; None where somebody else drew them.
+        studies_per_draw: as above.
+        redrawn: as above.
+        image_ids: for each draw the ids of its radiographs.
+    """
+
+    finding: str
+    fraction: float
+    seed: int | None = None
+    labelled_studies: int | None = None
+    studies_per_draw: int | None = None
+    redrawn: int | None = None
+    image_ids: tuple[tuple[str, ...], ...] = field(repr=False)
 
 
 def label_draws(
@@ -132,6 +158,60 @@ def label_draws(
         redrawn=redrawn,
         uncertain=int((values == -1).sum()),
         missing=int(np.isnan(values).sum()),
+    )
+
+
+def saved_label_draws(
+    saved: Sequence[SavedDraws],
+    labels: ArrayLike,
+    images: NDArray[np.object_],
+    *,
+    finding: str,
+    fraction: float,
+    draws: int,
+) -> LabelDraws | None:
+    """The draws of a split file as row positions.
+
+    Args:
+        saved: the draws of a split file.
+        labels: (N,) as for `label_draws`.
+        images: (N,) image ids of the training side, perhaps of a part of it.
+        finding: the label column asked for.
+        fraction: the label fraction asked for.
+        draws: how many; the first of the file are taken.
+
+    Returns:
+        The draws; None where the file has none of this finding and fraction.
+
+    Raises:
+        CxrPairError: the file has fewer, or a draw has lost a class because this is a part of the cohort.
+    """
+    match = next((s for s in saved if s.finding == finding and np.isclose(s.fraction, fraction, rtol=1e-6)), None)
+    if match is None:
+        return None
+    if draws > len(match.image_ids):
+        raise CxrPairError(
+            f"draws is {draws}: the split file has {len(match.image_ids)} of label_fraction {fraction:g}"
+        )
+    values = np.asarray(labels, dtype=np.float64)
+    usable = (values == 0) | (values == 1)
+    rows = [np.flatnonzero(usable & np.isin(images, ids)).astype(np.int64) for ids in match.image_ids[:draws]]
+    for number, chosen in enumerate(rows):
+        present = int((values[chosen] == 1).sum())
+        if min(present, len(chosen) - present) < MIN_STUDIES_PER_CLASS:
+            raise CxrPairError(
+                f"draw {number} of the split file has {present} radiographs with the finding and "
+                f"{len(chosen) - present} without: at least {MIN_STUDIES_PER_CLASS} of each are needed; evaluate "
+                "without `subset`, or with another label_fraction"
+            )
+    return LabelDraws(
+        rows=rows,
+        labelled_studies=match.labelled_studies,
+        studies_per_draw=match.studies_per_draw,
+        redrawn=match.redrawn,
+        uncertain=int((values == -1).sum()),
+        missing=int(np.isnan(values).sum()),
+        source="split file",
     )
 
 

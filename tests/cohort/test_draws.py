@@ -3,8 +3,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from monai_cxrpair.cohort.draws import label_draws
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.draws import label_draws
 
 
 def cohort(rng, *, patients=60, rows=300, prevalence=0.3):

@@ -1,0 +1,15 @@
+"""How do radiographs come and go? Retrieval from an archive over DICOMweb and DIMSE.
+
+query, windows, accessions    what is asked for
+access, retry                 who may ask, and how often
+dicomweb, multipart           DICOMweb: QIDO-RS, WADO-RS
+dimse, dimse_store            DIMSE: C-FIND, C-GET, C-MOVE
+ledger, inbox                 what was planned, what has arrived
+pull, connect                 the work itself
+"""
+
+from monai_cxrpair.pacs.connect import pull
+from monai_cxrpair.pacs.pull import PullResult
+from monai_cxrpair.pacs.query import Query
+
+__all__ = ["PullResult", "Query", "pull"]

@@ -1,0 +1,179 @@
+"""No identifier gets out: an export in which every attribute that could name somebody holds a token of its own.
+
+PS3.15 Annex E lists some 400 identifying attributes. Here every text, name, identifier and date of DICOM's whole data
+dictionary is planted, in the object itself and in an item of every sequence: a superset of the list, whatever edition.
+The tokens may stand only where the design says: in key, mapping and state, which are the owner's.
+"""
+
+import base64
+import io
+import os
+import re
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pydicom
+import pytest
+import yaml
+from pydicom.datadict import DicomDictionary
+from pydicom.dataset import Dataset
+
+from monai_cxrpair.phantom import write_phantom
+
+OWNERS = {"c.key", "c.mapping.csv", "c.state"}
+TEXT = {"AE": 16, "LO": 64, "LT": 64, "PN": 64, "SH": 16, "ST": 64, "UC": 64, "UT": 64, "UR": 64}
+DATES = {"DA": "19870605", "DT": "19870605070809.123456", "TM": "070809.123456"}
+# What the index decides by; their values are the standard's own words, or codes of a shared vocabulary. Study dates and
+# birth dates are in, ids too: they carry tokens of their own below.
+FUNCTIONAL = {
+    *("SpecificCharacterSet", "SOPClassUID", "Modality", "BodyPartExamined", "PresentationIntentType", "ImageType"),
+    *("PhotometricInterpretation", "PatientSex", "PatientOrientation", "BurnedInAnnotation", "PresentationLUTShape"),
+    *("VOILUTFunction", "ViewPosition", "ViewCodeSequence", "AnatomicRegionSequence", "ModalityLUTSequence"),
+    *("VOILUTSequence", "WindowCenterWidthExplanation", "RescaleType", "LossyImageCompression", "PixelData"),
+    *("SeriesDescription", "ProtocolName", "StudyDescription", "AcquisitionDeviceProcessingDescription"),
+}
+DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "StudyDescription", "AcquisitionDeviceProcessingDescription")
+
+
+def _plant(dataset: Dataset, number: int, *, depth: int = 0) -> None:
+    """Fill every attribute of the dictionary that is not there yet, or that may name somebody."""
+    for tag, (vr, _, _, retired, keyword) in DicomDictionary.items():
+        group = tag >> 16
+        if not keyword or keyword in FUNCTIONAL or group in (0x0000, 0x0002, 0x0004) or group % 2 or retired == "x":
+            continue
+        token = f"QZ{number}X{tag:08X}"
+        if vr in TEXT:
+            setattr(dataset, keyword, f"{token}^{token}" if vr == "PN" else token[: TEXT[vr]])
+        elif vr == "UI" and keyword not in ("SOPInstanceUID", "StudyInstanceUID"):
+            setattr(dataset, keyword, f"1.2.987654321.{number}.{tag}")
+        elif vr in DATES and keyword not in ("StudyDate", "StudyTime", "PatientBirthDate"):
+            setattr(dataset, keyword, DATES[vr])
+        elif vr == "SQ" and depth == 0:
+            item = Dataset()
+            item.PatientID, item.PatientName, item.TextValue = token, f"{token}^ITEM", token
+            setattr(dataset, keyword, [item])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that the index, describe, training, evaluating and inference write about such an export."""
+    place = tmp_path_factory.mktemp("canary")
+    write_phantom(place / "phantom", patients=24, file_format="dicom", seed=5)
+    labels = []
+    patients: dict[str, str] = {}
+    for number, path in enumerate(sorted((place / "phantom").rglob("*.dcm"))):
+        dataset = pydicom.dcmread(path)
+        patient = patients.setdefault(str(dataset.PatientID), f"QZPATIENT{len(patients):03d}")
+        study, uid = f"1.2.123456789.{dataset.StudyInstanceUID.split('.')[-1]}", f"1.2.987654321.{number}.77"
+        _plant(dataset, number)
+        dataset.PatientID, dataset.StudyInstanceUID, dataset.SOPInstanceUID = patient, study[:64], uid
+        dataset.PatientName = f"QZNAME{patient[-3:]}^QZGIVEN"
+        for keyword in DESCRIPTIONS:
+            setattr(dataset, keyword, f"CHEST {dataset.ViewPosition} QZFREETEXT")
+        dataset.file_meta.MediaStorageSOPInstanceUID = uid
+        target = place / "pacs" / f"{number // 20}" / f"IM{number:04d}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        dataset.save_as(target, enforce_file_format=True)
+        labels.append((uid, number % 2))
+    pd.DataFrame(labels, columns=["SOPInstanceUID", "pleural_effusion"]).to_csv(place / "labels.csv", index=False)
+    out = place / "out"
+    out.mkdir()
+    for name, command in _commands(place).items():
+        environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+        cwd = Path(__file__).resolve().parents[2] / "bundle"
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, check=False)
+        assert done.returncode == 0, f"{name}: {done.stderr[-2000:]}"
+        (out / f"{name}.stdout").write_text(done.stdout)
+        (out / f"{name}.stderr").write_text(done.stderr)
+    return place
+
+
+def _commands(place: Path) -> dict[str, list[str]]:
+    out = place / "out"
+    cxrpair = [sys.executable, "-m", "monai_cxrpair.cli"]
+    bundle = [sys.executable, "-m", "monai.bundle", "run"]
+    cohort = ["--cohort_file", str(out / "c.parquet")]
+    small = ["--image_size", "32", "--num_workers", "0"]
+    index = [*cxrpair, "index", str(place / "pacs"), "--out", str(out / "c.parquet"), "--labels", str(place / "labels.csv")]
+    return {
+        "index": [*index, "--check-pixels", "--json"],
+        "index again": [*index, "--check-pixels"],
+        "describe": [*cxrpair, "describe", str(out / "c.parquet")],
+        "describe json": [*cxrpair, "describe", str(out / "c.parquet"), "--json", "--html", str(out / "describe.html")],
+        "split": [*cxrpair, "split", str(out / "c.parquet"), "--out", str(out / "split.json"), "--test", "0.3"],
+        "train": [*bundle, "training", "--config_file", "configs/train.yaml", *cohort, *small, "--max_epochs", "1",
+                  "--batch_size", "8", "--output_dir", str(out / "run")],
+        "evaluate": [*bundle, "evaluating", "--config_file", "configs/evaluate.yaml", *cohort, "--encoder_file",
+                     str(out / "run" / "encoder.pt"), "--output_dir", str(out / "report"), "--label_fraction", "0.8",
+                     "--draws", "1"],
+        "inference": [*bundle, "inference", "--config_file", "configs/inference.yaml", *cohort, "--model_file",
+                      str(out / "report" / "model.pt"), "--output_dir", str(out / "predictions")],
+        "a mistake": [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])", *index, "--finding",
+                      "x=y"],
+    }  # fmt: skip
+
+
+def _contents(path: Path) -> Iterator[str]:
+    """The bytes of a file, and what they become when they are unpacked: tables, zip members, embedded pictures."""
+    raw = path.read_bytes()
+    yield raw.decode("latin-1")
+    if path.suffix == ".parquet":
+        table = pd.read_parquet(path)
+        yield table.to_csv()
+        yield " ".join(table.columns)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(io.BytesIO(raw)) as opened:
+            for name in opened.namelist():
+                yield name + opened.read(name).decode("latin-1")
+    for encoded in re.findall(rb"base64,([A-Za-z0-9+/=]+)", raw):
+        picture = base64.b64decode(encoded)
+        yield picture.decode("latin-1")
+        for chunk in re.findall(rb"(?:zTXt|iTXt|tEXt).{1,80}?\0\0?(.+?)(?:IDAT|IEND)", picture, re.DOTALL):
+            try:
+                yield zlib.decompress(chunk).decode("latin-1")
+            except zlib.error:
+                yield chunk.decode("latin-1")
+
+
+# Ids, names and free text of the headers; the dates in every way they are written.
+TOKENS = re.compile(r"QZ(?:\d+X[0-9A-F]|PATIENT|NAME|GIVEN|FREETEXT)|1\.2\.987654321|1\.2\.123456789|1987-?06-?05|19870605")
+
+
+def test_the_tokens_are_found_where_they_may_stand(place: Path) -> None:
+    """The test can fail: what the owner keeps is full of them."""
+    assert any(TOKENS.search(text) for text in _contents(place / "out" / "c.mapping.csv"))
+    assert any(TOKENS.search(text) for text in _contents(place / "out" / "c.state"))
+    planted = pydicom.dcmread(next((place / "pacs").rglob("IM*")))
+    assert len(list(planted.iterall())) > 4000
+    for name in OWNERS:
+        assert (place / "out" / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_no_token_stands_in_anything_that_was_written(place: Path) -> None:
+    files = [path for path in (place / "out").rglob("*") if path.is_file() and path.name not in OWNERS]
+    assert len(files) > 25
+    for path in files:
+        assert not TOKENS.search(path.relative_to(place).as_posix())
+        for text in _contents(path):
+            found = TOKENS.search(text)
+            assert not found, f"{path.relative_to(place)}: {text[max(found.start() - 60, 0) : found.end() + 40]!r}"
+
+
+def test_no_date_of_the_export_is_left_in_the_cohort(place: Path) -> None:
+    exported = {str(pydicom.dcmread(path, stop_before_pixels=True).StudyDate) for path in (place / "pacs").rglob("IM*")}
+    cohort = pd.read_parquet(place / "out" / "c.parquet")
+    mapping = pd.read_csv(place / "out" / "c.mapping.csv", dtype={"shift_days": int})
+    assert (mapping["shift_days"] != 0).all()
+    shifted = set(cohort["study_datetime"].dt.strftime("%Y%m%d"))
+    by_chance = len(shifted & exported) / len(shifted)
+    assert by_chance < 0.1, "a shifted date may be another study's date by chance only"
+
+
+def test_the_config_that_ran_is_not_saved_with_identifiers(place: Path) -> None:
+    for path in (place / "out").rglob("*.yaml"):
+        assert not TOKENS.search(yaml.safe_dump(yaml.safe_load(path.read_text())))

@@ -15,8 +15,8 @@ from monai_cxrpair import __version__
 from monai_cxrpair.commands.describe import describe
 from monai_cxrpair.commands.index import index
 from monai_cxrpair.commands.phantom import phantom
-from monai_cxrpair.commands.split import split
 from monai_cxrpair.commands.pull import pull
+from monai_cxrpair.commands.split import split
 from monai_cxrpair.errors import CxrPairError
 
 app = typer.Typer(

@@ -1,7 +1,7 @@
 """Which radiographs are there? Readers, schema, de-identification and the patient-level split."""
 
 from monai_cxrpair.cohort.cohort import Cohort
-from monai_cxrpair.cohort.split import Split, split_patients
-from monai_cxrpair.cohort.split_file import open_split
+from monai_cxrpair.cohort.split.saved import open_split
+from monai_cxrpair.cohort.split.split import Split, split_patients
 
 __all__ = ["Cohort", "Split", "open_split", "split_patients"]

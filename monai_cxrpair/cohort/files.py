@@ -8,6 +8,7 @@ from pathlib import Path
 
 from monai_cxrpair.errors import CxrPairError
 
+PULL_FOLDER = ".cxrpair-pull"  # what `cxrpair pull` keeps in the export: ledger and unfinished files
 PRIVATE = 0o600  # cohort, rejects, key and mapping may identify a patient: only the owner reads them
 
 

@@ -11,19 +11,19 @@ import pandas as pd
 
 from monai_cxrpair.cohort.cohort import Cohort
 from monai_cxrpair.cohort.deidentify import load_key, without_identifiers, write_mapping
-from monai_cxrpair.cohort.dicom import read_dicom
+from monai_cxrpair.cohort.dicom.export import read_dicom
+from monai_cxrpair.cohort.dicom.reindex import remember, unchanged_since
+from monai_cxrpair.cohort.dicom.state import StateFile
 from monai_cxrpair.cohort.files import atomic_path, check_writable
-from monai_cxrpair.cohort.formats import FORMATS, PUBLISHED, recognise
 from monai_cxrpair.cohort.labels import join_labels
 from monai_cxrpair.cohort.pixel_check import PixelCheck, check_all, leave_out_checked
 from monai_cxrpair.cohort.processes import Progress
+from monai_cxrpair.cohort.readers.formats import FORMATS, PUBLISHED, recognise
+from monai_cxrpair.cohort.readers.table import read_table
+from monai_cxrpair.cohort.readers.textfile import read_text_table
 from monai_cxrpair.cohort.reading import Reading
-from monai_cxrpair.cohort.reindex import remember, unchanged_since
 from monai_cxrpair.cohort.rejects import Reason
 from monai_cxrpair.cohort.schema import complete
-from monai_cxrpair.cohort.state import StateFile
-from monai_cxrpair.cohort.table import read_table
-from monai_cxrpair.cohort.textfile import read_text_table
 from monai_cxrpair.errors import CxrPairError
 
 __all__ = ["FORMATS", "IndexResult", "index_source"]

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from monai_cxrpair.cohort import columns
-from monai_cxrpair.cohort.chexpert import public_ids
-from monai_cxrpair.cohort.findings import finding_name, finding_values, indicators, names_in
-from monai_cxrpair.cohort.paths import relative_paths
+from monai_cxrpair.cohort.readers import columns
+from monai_cxrpair.cohort.readers.chexpert import public_ids
+from monai_cxrpair.cohort.readers.findings import finding_name, finding_values, indicators, names_in
+from monai_cxrpair.cohort.readers.paths import relative_paths
 from monai_cxrpair.cohort.reading import Reading
 from monai_cxrpair.cohort.schema import COLUMNS, broken
 from monai_cxrpair.errors import CxrPairError

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from monai_cxrpair.cohort import Cohort
-    from monai_cxrpair.cohort.contact_sheet import Tile
+    from monai_cxrpair.cohort.describe.contact_sheet import Tile
 
 _LONGER_SIDE = 320  # pixels: sharp at the width of a tile on a phone, 24 of them are half a megabyte
 _JPEG_QUALITY = 85
@@ -36,13 +36,13 @@ def describe(
     The page holds no identifier, but its pictures may: it is as confidential as the radiographs.
     """
     from monai_cxrpair.cohort import Cohort
-    from monai_cxrpair.cohort.describe import describe as figures_of
+    from monai_cxrpair.cohort.describe.figures import describe as figures_of
 
     cohort = Cohort.read(file, root=root)
     description = figures_of(cohort, by=by)
     if html is not None:
-        from monai_cxrpair.cohort.contact_sheet import choose
-        from monai_cxrpair.cohort.describe_html import write_page
+        from monai_cxrpair.cohort.describe.contact_sheet import choose
+        from monai_cxrpair.cohort.describe.html import write_page
         from monai_cxrpair.cohort.files import check_writable
 
         check_writable(html)
@@ -51,7 +51,7 @@ def describe(
     if as_json:
         print_json(description)
         return
-    from monai_cxrpair.cohort.describe_text import description_tables
+    from monai_cxrpair.cohort.describe.text import description_tables
 
     print_tables(description_tables(description))
     if html is not None:

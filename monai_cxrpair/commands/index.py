@@ -99,7 +99,7 @@ def index(
     if as_json:
         print_json(summary)
         return
-    from monai_cxrpair.cohort.describe_text import summary_tables
+    from monai_cxrpair.cohort.describe.text import summary_tables
 
     if result.unchanged:
         typer.echo("Nothing is new since the last time.")

@@ -58,13 +58,13 @@ def split(
     import numpy as np
 
     from monai_cxrpair.cohort import Cohort
-    from monai_cxrpair.cohort.draws import SavedDraws
     from monai_cxrpair.cohort.files import check_writable
-    from monai_cxrpair.cohort.make_split import check_sides, draw_labels, make_split_file
-    from monai_cxrpair.cohort.near_duplicates import find_links
-    from monai_cxrpair.cohort.split_file import write_split
-    from monai_cxrpair.cohort.split_tables import draws_of_tables, published_sides, put_rest, sides_of_tables
-    from monai_cxrpair.cohort.stratify import stratified_sides
+    from monai_cxrpair.cohort.split.draws import SavedDraws
+    from monai_cxrpair.cohort.split.make import check_sides, draw_labels, make_split_file
+    from monai_cxrpair.cohort.split.near_duplicates import find_links
+    from monai_cxrpair.cohort.split.saved import write_split
+    from monai_cxrpair.cohort.split.stratify import stratified_sides
+    from monai_cxrpair.cohort.split.tables import draws_of_tables, published_sides, put_rest, sides_of_tables
 
     check_writable(out)
     cohort = Cohort.read(file)

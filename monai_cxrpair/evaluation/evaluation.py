@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from monai_cxrpair.cohort import Cohort, Split, open_split
-from monai_cxrpair.cohort.draws import LabelDraws, label_draws, saved_label_draws
+from monai_cxrpair.cohort.split.draws import LabelDraws, label_draws, saved_label_draws
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.classifier import build_classifier, fit_head, save_classifier
 from monai_cxrpair.evaluation.embed import embed

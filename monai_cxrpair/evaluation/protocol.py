@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from monai_cxrpair.cohort.draws import LabelDraws, label_draws
+from monai_cxrpair.cohort.split.draws import LabelDraws, label_draws
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.metrics import auc, ci95, draw_weights, patient_weights, weighted_aucs
 from monai_cxrpair.evaluation.probe import LinearProbe

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_cxrpair.cohort.page import environment as page_environment
+from monai_cxrpair.cohort.describe.page import environment as page_environment
 from monai_cxrpair.evaluation import results as fmt
 from monai_cxrpair.evaluation.roc import draw_roc
 

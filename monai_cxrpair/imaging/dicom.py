@@ -26,7 +26,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut
 from pydicom.uid import ImplicitVRLittleEndian
 
-from monai_cxrpair.cohort.dicom_rules import MAX_PIXELS
+from monai_cxrpair.cohort.dicom.rules import MAX_PIXELS
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging.codestream import claimed_shape
 from monai_cxrpair.imaging.collimation import Field, declared_field
@@ -39,12 +39,12 @@ _BLOCK = 64  # rows: numpy makes 8-byte indices of what it looks up, for a block
 
 @dataclass(frozen=True, kw_only=True)
 class PixelInfo:
-    """What the chain did.
+    r"""What the chain did.
 
     Attributes:
         scaling: How values were scaled to [0, 1].
         inverted: Was the polarity turned?
-        orientation: `as stored`, or from which declared orientation to which: `R\\F to L\\F`.
+        orientation: `as stored`, or from which declared orientation to which: `R\F to L\F`.
         declared_field: What the collimator left open as the header says, in pixels of the array; None if it does not.
     """
 
@@ -210,10 +210,10 @@ def _check_codestream(dataset: Any) -> None:
     if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         return
     claimed = claimed_shape(get_frame(dataset.PixelData, 0, number_of_frames=1))
-    if claimed not in (None, (dataset.Rows, dataset.Columns)):
+    if claimed is not None and claimed != (dataset.Rows, dataset.Columns):
         raise CxrPairError(
             f"the header says {dataset.Rows} x {dataset.Columns} pixels, the compressed picture "
-            f"{' x '.join(map(str, claimed or ()))}"
+            f"{claimed[0]} x {claimed[1]}"
         )
 
 

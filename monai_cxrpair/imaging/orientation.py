@@ -24,9 +24,9 @@ _OPPOSITE = {"H": "F", "R": "L"}  # the directions that no standard display has
 
 
 class Turn(NamedTuple):
-    """How an array gets to the standard display: rows and columns exchanged first, then reversed.
+    r"""How an array gets to the standard display: rows and columns exchanged first, then reversed.
 
-    `name` records it: `R\\F to L\\F`, or `as stored`.
+    `name` records it: `R\F to L\F`, or `as stored`.
     """
 
     transpose: bool = False

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from monai_cxrpair.cohort.near_duplicates import WORDS
+from monai_cxrpair.cohort.split.near_duplicates import WORDS
 from monai_cxrpair.errors import CxrPairError
 
 _SIZE = 64  # pixels a side: the smallest pictures in use (NIH at 64 px) still hold 24 cosines

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
 
-from monai_cxrpair.cohort.archives import open_file
-from monai_cxrpair.cohort.dicom_rules import MAX_PIXELS
+from monai_cxrpair.cohort.dicom.archives import open_file
+from monai_cxrpair.cohort.dicom.rules import MAX_PIXELS
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging.dicom import PixelInfo, read_dicom, scale_by_percentiles
 
@@ -24,7 +24,8 @@ def read_radiograph(path: str | PathLike[str]) -> npt.NDArray[np.float32]:
     """Read a radiograph from DICOM, JPEG, PNG or 2-D NIfTI, told apart by content, not by name.
 
     Args:
-        path: the file; a file in an archive (`export.zip/DICOM/IM1`, as the cohort has it); or a folder that holds exactly one file, which is how MONAI Label hands over a series.
+        path: the file; a file in an archive (`export.zip/DICOM/IM1`, as the cohort has it); or a folder that holds
+            exactly one file, which is how MONAI Label hands over a series.
 
     Returns:
         float32 (1, H, W) in [0, 1], rows first, bone bright and air dark, the same for every encoding.

@@ -1,11 +1,11 @@
 """How do radiographs come and go? Retrieval from an archive over DICOMweb and DIMSE.
 
-query, windows, accessions    what is asked for
-access, retry                 who may ask, and how often
-dicomweb, multipart           DICOMweb: QIDO-RS, WADO-RS
-dimse, dimse_store            DIMSE: C-FIND, C-GET, C-MOVE
-ledger, inbox                 what was planned, what has arrived
-pull, connect                 the work itself
+- `query`, `windows`, `accessions`: what is asked for
+- `access`, `retry`: who may ask, and how often
+- `dicomweb`, `http`, `multipart`: QIDO-RS and WADO-RS
+- `dimse`, `dimse_link`, `dimse_store`: C-FIND, C-GET and C-MOVE
+- `ledger`, `inbox`: what was planned, what has arrived
+- `pull`, `connect`: the work itself
 """
 
 from monai_cxrpair.pacs.connect import pull

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from monai_cxrpair.cohort.columns import squashed
-from monai_cxrpair.cohort.textfile import is_table, read_text_table
+from monai_cxrpair.cohort.readers.columns import squashed
+from monai_cxrpair.cohort.readers.textfile import is_table, read_text_table
 from monai_cxrpair.errors import CxrPairError
 
 _NAMES = ("accessionnumber", "accession", "accessionno")

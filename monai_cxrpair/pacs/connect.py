@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from monai_cxrpair.cohort.files import atomic_path
+from monai_cxrpair.cohort.files import PULL_FOLDER, atomic_path
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.pacs.access import Access, ae_title, read_access, read_address
-from monai_cxrpair.pacs.inbox import STATE_FOLDER, Inbox
+from monai_cxrpair.pacs.inbox import Inbox
 from monai_cxrpair.pacs.pull import Puller, PullResult
 from monai_cxrpair.pacs.query import Query, Server
 from monai_cxrpair.pacs.retry import Retry
 
-NOT_FOUND_FILE = Path(STATE_FOLDER, "accessions-not-found.txt")
+NOT_FOUND_FILE = Path(PULL_FOLDER, "accessions-not-found.txt")
 
 
 def pull(

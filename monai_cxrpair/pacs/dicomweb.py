@@ -1,38 +1,27 @@
 """DICOMweb: QIDO-RS finds, WADO-RS fetches."""
 
-import logging
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from dicomweb_client.web import DICOMwebClient
-from requests.adapters import HTTPAdapter
-from requests.auth import HTTPBasicAuth
-from requests.utils import get_environ_proxies
 
-from monai_cxrpair.pacs.access import VARIABLES, Access, Address
+from monai_cxrpair.pacs.access import Access, Address
+from monai_cxrpair.pacs.http import NotAcceptableError, open_session, translated
 from monai_cxrpair.pacs.inbox import Inbox, Verdict
 from monai_cxrpair.pacs.multipart import TruncatedError, boundary_of, first_part
 from monai_cxrpair.pacs.query import Instance, Query, Series, Study, is_uid
-from monai_cxrpair.pacs.retry import RefusedError, Retry, TransientError, UnavailableError
+from monai_cxrpair.pacs.retry import Retry, TransientError, UnavailableError
 
 PAGE = 500  # answers per request: some hundred KB of JSON
 SHORT = 50  # no server known to us caps its pages below; every study would cost two more requests if one might
 _CHUNK = 1 << 18  # bytes
-# 408 and 429 ask for it, 5xx is the server's own trouble; 501 and 505 will stay as they are.
-_TRANSIENT = {408, 425, 429, 500, 502, 503, 504, 507, 509, 599}
 # As stored; without the parameter the server would have to send explicit little endian (DICOM PS3.18 8.7.3.5.2).
 _AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _ANY_SYNTAX = 'multipart/related; type="application/dicom"'
 _STUDY_FIELDS = ("StudyDate", "AccessionNumber", "NumberOfStudyRelatedInstances")
 _SERIES_FIELDS = ("Modality", "BodyPartExamined")
-_Result = TypeVar("_Result")
-
-# These log URLs, which hold identifiers, `retrying` even with a traceback on the terminal.
-for _name in ("dicomweb_client", "retrying", "urllib3"):
-    logging.getLogger(_name).addHandler(logging.NullHandler())
-    logging.getLogger(_name).propagate = False
 
 
 class DicomWeb:
@@ -60,7 +49,7 @@ class DicomWeb:
         self._retry = retry
         self._timeout = timeout
         self._accept = _AS_STORED
-        self._session = _session(address, access, parallel)
+        self._session = open_session(address, access, parallel)
         self._client = DICOMwebClient(address.url, session=self._session, timeout=timeout)
         self._client.set_http_retry_params(retry=False)  # `Retry` does it, with jitter and for broken connections too
         self._client.host = urlsplit(address.url).netloc  # its Host header leaves out the port
@@ -102,8 +91,7 @@ class DicomWeb:
             lambda start: self._client.search_for_series(study, fields=_SERIES_FIELDS, limit=PAGE, offset=start),
             "SeriesInstanceUID",
         )
-        if not found:
-            raise UnavailableError("the server finds no series of a study that it has")
+        _some(found, "series of a study")
         return [Series(uid, _text(each, "Modality"), _text(each, "BodyPartExamined")) for uid, each in found.items()]
 
     def find_instances(self, study: str, series: str) -> list[Instance]:
@@ -111,8 +99,7 @@ class DicomWeb:
         found = self._pages(
             lambda start: self._client.search_for_instances(study, series, limit=PAGE, offset=start), "SOPInstanceUID"
         )
-        if not found:
-            raise UnavailableError("the server finds no instance of a series that it has")
+        _some(found, "instance of a series")
         return [Instance(uid, _text(each, "SOPClassUID"), series, study) for uid, each in found.items()]
 
     def fetch(self, instances: list[Instance]) -> None:
@@ -132,7 +119,7 @@ class DicomWeb:
         offset = 0
         while True:
             # A page may be shorter than asked for where the server has a limit of its own: the end is a very short one.
-            page = self._retry.call(lambda start=offset: _translated(lambda: search(start)))  # type: ignore[misc]
+            page = self._retry.call(lambda start=offset: translated(lambda: search(start)))  # type: ignore[misc]
             new = {uid: each for each in page if (uid := _text(each, keyword)) not in found}
             if any(not is_uid(uid) for uid in new):
                 raise UnavailableError(f"the server answered a search without a proper {keyword}")
@@ -149,82 +136,17 @@ class DicomWeb:
         url = f"{self._client.base_url}/studies/{instance.study}/series/{instance.series}/instances/{instance.uid}"
         accept = self._accept
         try:
-            with _translated(
+            with translated(
                 lambda: self._session.get(url, headers={"Accept": accept}, stream=True, timeout=self._timeout)
             ) as response:
                 if self._inbox.receive(instance.uid, _body(response)) is Verdict.UNWANTED:
                     raise UnavailableError("the server sent an instance that was not asked for")
-        except _NotAcceptableError:
+        except NotAcceptableError:
             if accept == _ANY_SYNTAX:
                 raise UnavailableError("the server answered 406 (it cannot send DICOM files)") from None
             self.notes.add("the server cannot send objects as stored: it may have changed their transfer syntax")
             self._accept = _ANY_SYNTAX
             self._fetch(instance)
-
-
-class _NotAcceptableError(UnavailableError):
-    """The server does not know `transfer-syntax=*`."""
-
-
-def _session(address: Address, access: Access, parallel: int) -> requests.Session:
-    """A session that sends credentials to this server only."""
-    session = requests.Session()
-    # Otherwise ~/.netrc would add credentials of its own and REQUESTS_CA_BUNDLE would replace our CA.
-    session.trust_env = False
-    if not address.loopback:
-        session.proxies = dict(get_environ_proxies(address.url))
-    if access.token:
-        session.headers["Authorization"] = f"Bearer {access.token}"
-    elif access.user:
-        session.auth = HTTPBasicAuth(access.user.encode(), access.password.encode())  # requests itself takes Latin-1
-    session.mount(address.url, HTTPAdapter(pool_connections=1, pool_maxsize=parallel, pool_block=True))
-    session.verify = str(access.ca) if access.ca else True
-    if access.cert:
-        session.cert = (str(access.cert), str(access.key)) if access.key else str(access.cert)
-    session.hooks["response"].append(_check)
-    return session
-
-
-def _check(response: requests.Response, *_: Any, **__: Any) -> None:
-    """Turn each answer that is no success into a failure, before the client looks at it."""
-    code = response.status_code
-    if 200 <= code < 300:
-        return
-    response.close()
-    if code == 401:
-        names = f"{VARIABLES['user']} and {VARIABLES['password']}, or {VARIABLES['token']}"
-        raise RefusedError(f"the server refuses the credentials (401): check {names}, then pull again to go on")
-    if code in (301, 302, 303, 307, 308):
-        # Not followed: a redirection may lead to another host, or from https to http.
-        raise RefusedError(f"the server redirects ({code}): give the address that it redirects to")
-    if code == 407:
-        raise RefusedError("the proxy wants credentials (407): reach the server without it (NO_PROXY)")
-    if code == 406:
-        raise _NotAcceptableError("the server answered 406")
-    if code in _TRANSIENT:
-        wait = response.headers.get("Retry-After", "")
-        raise TransientError(f"the server answered {code}", wait=float(wait) if wait.isdecimal() else 0.0)
-    raise UnavailableError(f"the server answered {code}")
-
-
-def _translated(action: Callable[[], _Result]) -> _Result:
-    """Run a request; whatever goes wrong gets a reason that names no URL, as URLs hold identifiers."""
-    try:
-        return action()
-    except requests.exceptions.SSLError as error:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            raise RefusedError(
-                f"the server's certificate is not trusted: set {VARIABLES['ca']} to the hospital's CA file"
-            ) from None
-        raise TransientError("the TLS connection failed") from None
-    except requests.Timeout:
-        raise TransientError("the server does not answer in time") from None
-    except requests.exceptions.JSONDecodeError:
-        raise UnavailableError("the server's answer is not JSON: is the address that of its DICOMweb root?") from None
-    except requests.exceptions.ConnectionError:
-        raise TransientError("no connection to the server, or it broke") from None
-    except requests.RequestException as error:
-        raise TransientError(f"the request failed ({type(error).__name__})") from None
 
 
 def _body(response: requests.Response) -> Iterator[bytes]:
@@ -235,14 +157,19 @@ def _body(response: requests.Response) -> Iterator[bytes]:
     parts = iter(chunks) if boundary is None else first_part(chunks, boundary)
     while True:
         try:
-            chunk = _translated(lambda: next(parts, None))
+            chunk = translated(lambda: next(parts, None))
         except TruncatedError:
             raise TransientError("the server's answer broke off") from None
-        except OSError as error:  # a socket error that no library wrapped; it must not look like one of the disk
-            raise TransientError(f"the connection broke ({type(error).__name__})") from None
+        except OSError:  # a socket error that no library wrapped; it must not look like one of the disk
+            raise TransientError("the connection broke") from None
         if chunk is None:
             return
         yield chunk
+
+
+def _some(found: dict[str, Any], what: str) -> None:
+    if not found:
+        raise UnavailableError(f"the server finds no {what} that it has")
 
 
 def _text(answer: dict[str, Any], keyword: str) -> str:

@@ -14,13 +14,11 @@ from pathlib import Path
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-from monai_cxrpair.cohort.files import PRIVATE
+from monai_cxrpair.cohort.files import PRIVATE, PULL_FOLDER
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.pacs.ledger import Entry, Ledger
 from monai_cxrpair.pacs.query import Instance
 from monai_cxrpair.pacs.retry import StoppedError, TransientError
-
-STATE_FOLDER = ".cxrpair-pull"
 
 
 class Verdict(Enum):
@@ -45,7 +43,7 @@ class Inbox:
     def __init__(self, folder: Path, *, stop: threading.Event) -> None:
         self.folder = folder
         self.unwanted = 0
-        self._state = folder / STATE_FOLDER
+        self._state = folder / PULL_FOLDER
         self._parts = self._state / "parts"
         self._stop = stop
         self._lock = threading.Lock()

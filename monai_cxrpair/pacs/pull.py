@@ -16,6 +16,7 @@ from monai_cxrpair.pacs.retry import Retry, TransientError, UnavailableError
 _HOPELESS = 10
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_Failures = dict[str, TransientError | UnavailableError]  # by instance
 
 
 @dataclass
@@ -45,8 +46,14 @@ class _StudyOutcome:
     instances: int = 0
     fetched: int = 0
     bytes: int = 0
-    failures: dict[str, str] = field(default_factory=dict)  # instance -> reason
-    unlisted: str = ""  # why the study could not be listed
+    failures: _Failures = field(default_factory=dict)
+    unlisted: TransientError | UnavailableError | None = None  # why the study could not be listed
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether nothing came, and not because these objects are not there."""
+        errors = [self.unlisted, *self.failures.values()]
+        return not self.fetched and any(isinstance(error, TransientError) for error in errors)
 
 
 class Puller:
@@ -86,9 +93,9 @@ class Puller:
             for done, outcome in enumerate(self._in_parallel(pool, self._pull_study, studies), start=1):
                 self._add(outcome)
                 progress(done, len(studies))
-                reason = outcome.unlisted or next(iter(outcome.failures.values()), "")
-                hopeless = hopeless + 1 if reason and not outcome.fetched else 0
+                hopeless = hopeless + 1 if outcome.unreachable else 0
                 if hopeless == _HOPELESS:
+                    reason = outcome.unlisted or next(iter(outcome.failures.values()))
                     raise CxrPairError(f"{hopeless} studies in a row failed ({reason}): pull again later to go on")
         except KeyboardInterrupt:
             raise CxrPairError("stopped: the same command goes on from here") from None
@@ -143,20 +150,20 @@ class Puller:
         try:
             self._list(study)
         except (TransientError, UnavailableError) as error:
-            outcome.unlisted = str(error)  # what is known of it from an earlier pull is fetched all the same
+            outcome.unlisted = error  # what is known of it from an earlier pull is fetched all the same
         ledger = self._inbox.ledger
         entries = [entry for entry in ledger.entries(study.uid) if self._query.wants_series(entry.series)]
         missing = [entry.instance for entry in entries if not self._inbox.has(entry)]
         outcome.instances = len(entries)
-        if missing and not outcome.unlisted:
+        if missing and outcome.unlisted is None:
             outcome.failures = self._fetch(missing)
-        elif missing:
+        elif outcome.unlisted is not None:
             outcome.failures = {instance.uid: outcome.unlisted for instance in missing}
         asked = {instance.uid for instance in missing} - set(outcome.failures)
         sizes = [entry.bytes or 0 for entry in ledger.entries(study.uid) if entry.instance.uid in asked]
         outcome.fetched, outcome.bytes = len(asked), sum(sizes)
         if outcome.failures:
-            ledger.fail(study.uid, outcome.failures)
+            ledger.fail(study.uid, {uid: str(error) for uid, error in outcome.failures.items()})
         return outcome
 
     def _list(self, study: Study) -> None:
@@ -168,9 +175,9 @@ class Puller:
         instances = [found for each in series for found in self._server.find_instances(study.uid, each.uid)]
         self._inbox.ledger.plan(study.uid, series, instances, series_filter=series_filter, count=study.instances)
 
-    def _fetch(self, missing: list[Instance]) -> dict[str, str]:
+    def _fetch(self, missing: list[Instance]) -> _Failures:
         """Fetch instances of a study; the reason of each that did not come."""
-        failures: dict[str, str] = {}
+        failures: _Failures = {}
         self._inbox.expect(missing)
         try:
             for _, of_series in groupby(missing, key=lambda instance: instance.series):
@@ -181,9 +188,9 @@ class Puller:
             self._inbox.forget(missing)
         return failures
 
-    def _fetch_batch(self, instances: list[Instance]) -> dict[str, str]:
+    def _fetch_batch(self, instances: list[Instance]) -> _Failures:
         """Ask for all at once, then again for what did not come, one by one: one bad instance must not cost others."""
-        lost: dict[str, str] = {}
+        lost: _Failures = {}
         batches = [instances]
         for attempt in range(self._retry.retries + 1):
             worst = TransientError("the server did not send it")
@@ -194,13 +201,13 @@ class Puller:
                     worst = error if error.wait >= worst.wait else worst
                 except UnavailableError as error:
                     if len(batch) == 1:
-                        lost[batch[0].uid] = str(error)
+                        lost[batch[0].uid] = error
             batches = [[each] for each in self._inbox.missing(instances) if each.uid not in lost]
             if not batches:
                 break
             if attempt < self._retry.retries:
                 self._retry.wait(attempt, worst)
-        return lost | {each.uid: str(worst) for [each] in batches}
+        return lost | {each.uid: worst for [each] in batches}
 
     def _add(self, outcome: _StudyOutcome) -> None:
         result = self._result
@@ -210,7 +217,7 @@ class Puller:
         result.failed += len(outcome.failures)
         result.already_there += outcome.instances - outcome.fetched - len(outcome.failures)
         result.bytes += outcome.bytes
-        result.reasons.update(outcome.failures.values())
-        if outcome.unlisted:
+        result.reasons.update(map(str, outcome.failures.values()))
+        if outcome.unlisted is not None:
             result.studies_failed += 1
-            result.reasons[outcome.unlisted] += not outcome.failures
+            result.reasons[str(outcome.unlisted)] += not outcome.failures

@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from monai_cxrpair.cli import app
 from monai_cxrpair.cohort import Cohort
-from monai_cxrpair.cohort.near_duplicates import DIGITS
-from monai_cxrpair.cohort.split_file import read_split
+from monai_cxrpair.cohort.split.near_duplicates import DIGITS
+from monai_cxrpair.cohort.split.saved import read_split
 
 
 @pytest.fixture

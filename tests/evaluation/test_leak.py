@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from monai_cxrpair.cohort import Cohort, open_split, split_patients
-from monai_cxrpair.cohort.make_split import make_split_file
-from monai_cxrpair.cohort.near_duplicates import DIGITS, find_links
-from monai_cxrpair.cohort.split_file import write_split
+from monai_cxrpair.cohort.split.make import make_split_file
+from monai_cxrpair.cohort.split.near_duplicates import DIGITS, find_links
+from monai_cxrpair.cohort.split.saved import write_split
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.encoders import check_no_leak
 

@@ -52,7 +52,19 @@ def test_a_lateral_keeps_its_front_where_it_is_and_gets_its_feet_down(height, wi
 
 @pytest.mark.parametrize(
     "declared",
-    [[], [""], ["L"], ["", "F"], ["L", "R"], ["F", "H"], ["R", "A"], ["R", "P"], ["X", "F"], ["L", "F", "A"], ["0", "1"]],
+    [
+        [],
+        [""],
+        ["L"],
+        ["", "F"],
+        ["L", "R"],
+        ["F", "H"],
+        ["R", "A"],
+        ["R", "P"],
+        ["X", "F"],
+        ["L", "F", "A"],
+        ["0", "1"],
+    ],
     ids=str,
 )
 def test_empty_and_odd_declarations_change_nothing(declared):
@@ -105,7 +117,5 @@ def test_the_reader_undoes_what_the_header_declares_and_records_it(tmp_path, wri
 def test_a_flip_on_the_way_from_the_detector_does_not_count(tmp_path, write_dicom):
     image = np.random.default_rng(0).integers(0, 255, (20, 30)).astype(np.uint8)
     plain = read_radiograph(write_dicom(tmp_path / "a", image, bits=8, PatientOrientation=["L", "F"]))
-    flipped = write_dicom(
-        tmp_path / "b", image, bits=8, PatientOrientation=["L", "F"], FieldOfViewHorizontalFlip="YES"
-    )
+    flipped = write_dicom(tmp_path / "b", image, bits=8, PatientOrientation=["L", "F"], FieldOfViewHorizontalFlip="YES")
     np.testing.assert_array_equal(read_radiograph(flipped), plain)

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import fft
 
-from monai_cxrpair.cohort.near_duplicates import DIGITS, MAX_DISTANCE, near_duplicate_pairs
+from monai_cxrpair.cohort.split.near_duplicates import DIGITS, MAX_DISTANCE, near_duplicate_pairs
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging import read_radiograph
 from monai_cxrpair.imaging.perceptual import perceptual_hash

@@ -125,7 +125,7 @@ def test_a_modality_table_leads_into_a_voi_table(tmp_path, write_dicom, photomet
 
 
 def test_linear_counts_its_window_in_values_of_the_modality_output(tmp_path, write_dicom):
-    """PS3.3 C.11.2.1.2.1 at center 40, width 21: up to 29.5 is black, above 49.5 white, (y - 39.5) / 20 + 0.5 between."""
+    """PS3.3 C.11.2.1.2.1 at center 40, width 21: 29.5 is black, 49.5 white, (y - 39.5) / 20 + 0.5 between."""
     pixels = np.array([[0, 59, 60, 79, 89, 98, 99, 100, 255]], dtype=np.uint8)
     slope = {"RescaleSlope": 0.5, "RescaleIntercept": 0, "RescaleType": "US"}
     path = write_dicom(tmp_path / "a", pixels, bits=8, WindowCenter=40, WindowWidth=21, **slope)
@@ -153,9 +153,7 @@ def test_a_lookup_table_from_below_zero_is_the_same_in_either_spelling_of_its_fi
     width=st.floats(0.1, 1.2), function=st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
 )  # fmt: skip
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_both_polarities_of_one_image_give_the_same_array(
-    tmp_path, write_dicom, seed, bits, center, width, function
-):
+def test_both_polarities_of_one_image_give_the_same_array(tmp_path, write_dicom, seed, bits, center, width, function):
     top = 2**bits - 1
     bright = np.random.default_rng(seed).integers(0, top, (9, 11), endpoint=True).astype("u1" if bits == 8 else "u2")
     center, width = round(center * top), max(2, round(width * top))
@@ -172,7 +170,9 @@ def test_both_polarities_of_one_image_give_the_same_array(
 
 def test_more_than_16_bits_go_through_the_same_chain(tmp_path, write_dicom):
     pixels = np.random.default_rng(0).integers(0, 2**24, (20, 30)).astype(np.uint32)
-    path = write_dicom(tmp_path / "a", pixels, bits=24, WindowCenter=8e6, WindowWidth=9e6, VOILUTFunction="LINEAR_EXACT")
+    path = write_dicom(
+        tmp_path / "a", pixels, bits=24, WindowCenter=8e6, WindowWidth=9e6, VOILUTFunction="LINEAR_EXACT"
+    )
     np.testing.assert_allclose(read_radiograph(path)[0], np.clip((pixels - 8e6) / 9e6 + 0.5, 0, 1), atol=1e-6)
 
 
@@ -216,7 +216,7 @@ def test_the_mini_pacs_equals_its_source_pictures_in_all_eight_encodings(shared_
     assert len(files) == 30
     assert set(worst) == set(ENCODINGS)
     for encoding, (most, mean) in worst.items():
-        # JPEG loses what it loses; the 12-bit copies were rounded down to a step of 16 that the window spreads.
+        # JPEG loses what it loses; the 12-bit copies hold 16 v of 4095, a little less than v of 255.
         limits = {"jpeg": (12, 0.5), "mono1_12": (1, 0.6)}.get(encoding, (1e-4, 1e-4))
-        assert (most, mean) <= limits, (encoding, most, mean)
+        assert most <= limits[0], (encoding, most, mean)
         assert mean <= limits[1], (encoding, most, mean)

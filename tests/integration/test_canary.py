@@ -99,7 +99,15 @@ def _commands(place: Path) -> dict[str, list[str]]:
     bundle = [sys.executable, "-m", "monai.bundle", "run"]
     cohort = ["--cohort_file", str(out / "c.parquet")]
     small = ["--image_size", "32", "--num_workers", "0"]
-    index = [*cxrpair, "index", str(place / "pacs"), "--out", str(out / "c.parquet"), "--labels", str(place / "labels.csv")]
+    index = [
+        *cxrpair,
+        "index",
+        str(place / "pacs"),
+        "--out",
+        str(out / "c.parquet"),
+        "--labels",
+        str(place / "labels.csv"),
+    ]
     return {
         "index": [*index, "--check-pixels", "--json"],
         "index again": [*index, "--check-pixels"],
@@ -141,7 +149,9 @@ def _contents(path: Path) -> Iterator[str]:
 
 
 # Ids, names and free text of the headers; the dates in every way they are written.
-TOKENS = re.compile(r"QZ(?:\d+X[0-9A-F]|PATIENT|NAME|GIVEN|FREETEXT)|1\.2\.987654321|1\.2\.123456789|1987-?06-?05|19870605")
+TOKENS = re.compile(
+    r"QZ(?:\d+X[0-9A-F]|PATIENT|NAME|GIVEN|FREETEXT)|1\.2\.987654321|1\.2\.123456789|1987-?06-?05|19870605"
+)
 
 
 def test_the_tokens_are_found_where_they_may_stand(place: Path) -> None:

@@ -15,7 +15,7 @@ from pydicom.uid import JPEGLSLossless, RLELossless, generate_uid
 
 from monai_cxrpair.phantom import write_phantom
 
-# The everyday run takes few studies; 72 patients make 200.
+# The everyday run takes few studies; 84 patients make more than 200.
 PATIENTS = int(os.environ.get("CXRPAIR_TEST_PATIENTS", "9"))
 PROTOCOLS = ("dicomweb", "get", "move")
 _ASKED = re.compile(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from monai_cxrpair.cohort.files import PULL_FOLDER
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.pacs.inbox import STATE_FOLDER, Inbox
+from monai_cxrpair.pacs.inbox import Inbox
 from monai_cxrpair.pacs.retry import Retry, StoppedError, TransientError
 
 
@@ -16,7 +17,7 @@ def _file(tmp_path: Path, uid: str) -> Path:
 
 
 def _state(tmp_path: Path) -> Path:
-    return tmp_path / "export" / STATE_FOLDER
+    return tmp_path / "export" / PULL_FOLDER
 
 
 def test_a_half_written_part_is_thrown_away_and_fetched_again(web, pull_from, tmp_path):

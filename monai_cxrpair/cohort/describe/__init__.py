@@ -1,0 +1,1 @@
+"""What a cohort holds, as figures, as text and as a page."""

@@ -1,0 +1,1 @@
+"""Tables of radiographs: those of the public data sets, and anybody's own."""

@@ -89,7 +89,9 @@ def quiet_pydicom() -> Iterator[None]:
 
 
 def read_header(file: BinaryIO, size: int) -> Header | Reason:
-    """Read the elements of `dicom_header.KEYWORDS` from a file, within `MAX_SECONDS`.
+    """Read the elements of `header.KEYWORDS` from a file.
+
+    A header within the first `_HEAD` bytes is bounded by them; the others get no more than `MAX_SECONDS`.
 
     Args:
         file: Any file that can be sought, at its start.
@@ -98,14 +100,6 @@ def read_header(file: BinaryIO, size: int) -> Header | Reason:
     Returns:
         The elements and what is known about the pixels, or the reason why there are none.
     """
-    try:
-        with time_limit(MAX_SECONDS):
-            return _read_header(file, size)
-    except TimeoutError:
-        return Reason.TOO_SLOW
-
-
-def _read_header(file: BinaryIO, size: int) -> Header | Reason:
     marked = True  # until the first bytes are there: what cannot be opened is unreadable, not foreign
     try:
         head = file.read(_HEAD)
@@ -115,19 +109,15 @@ def _read_header(file: BinaryIO, size: int) -> Header | Reason:
         start, syntax, kind = _file_meta(head) if marked else (0, "", "")
         if kind == _DICOMDIR:
             return Reason.DICOMDIR
-        if syntax == _DEFLATED:
-            size = _inflated_size(file, start)
-            if size > MAX_INFLATED:
-                return Reason.IMPLAUSIBLE_SIZE
-        header = _plain(file, size, head, start, syntax) if start and syntax != _DEFLATED else None
+        header: Header | Reason | None = _from_head(file, size, head, start, syntax)
         if header is None:
-            file.seek(0)
-            header = _with_pydicom(file, size, deflated=syntax == _DEFLATED)
+            with time_limit(MAX_SECONDS):
+                header = _at_leisure(file, size, head, start, syntax)
+    except TimeoutError:
+        return Reason.TOO_SLOW
     except Exception:  # a parser that is fed foreign bytes may raise anything; the file gets its reason
         return Reason.UNREADABLE if marked else Reason.NOT_DICOM
-    if header is None:
-        return Reason.DICOMDIR
-    if not marked and not ("SOPClassUID" in header and "Modality" in header):
+    if isinstance(header, Header) and not marked and not ("SOPClassUID" in header and "Modality" in header):
         return Reason.NOT_DICOM
     return header
 
@@ -144,33 +134,44 @@ def _file_meta(head: bytes) -> tuple[int, str, str]:
     return start, texts.get(0x00020010, ""), texts.get(0x00020002, "")
 
 
-def _plain(file: BinaryIO, size: int, head: bytes, start: int, syntax: str) -> Header | None:
-    """Read a header as nearly all are: a data set right behind the file meta information, in its own syntax.
+def _from_head(file: BinaryIO, size: int, head: bytes, start: int, syntax: str) -> Header | None:
+    """Read a header as nearly all are: short, right behind the file meta information, in the syntax it says.
 
     Returns:
-        The header; None where something is unusual, for pydicom's slower and more patient reader.
+        The header; None where something is unusual, for a slower and more patient look.
     """
-    if not syntax:
+    if not _is_as_said(head, start, syntax):
         return None
-    little = syntax != _BIG_ENDIAN
-    explicit = syntax != _IMPLICIT
-    vr = head[start + 4 : start + 6]
-    if explicit != (vr.isalpha() and vr.isupper()):
-        return None  # the file is not what its meta information says
-    stream: Any = io.BytesIO(head)
+    stream = io.BytesIO(head)
     stream.seek(start)
-    if size <= len(head):
-        return _elements(stream, file, size, explicit=explicit, little=little)[0]
     try:
-        header, ended = _elements(stream, file, size, explicit=explicit, little=little)
-    except Exception:  # a sequence may be cut by the end of what was read so far
-        ended = False
-    if not ended:  # a long header: again, from the file itself
-        header, _ = _elements(_Bounded(file, start), file, size, explicit=explicit, little=little)
-    return header
+        header, ended = _elements(stream, file, size, syntax)
+    except Exception:  # a sequence may be cut by the end of the head
+        return None
+    return header if ended or size <= len(head) else None
 
 
-def _elements(stream: Any, file: BinaryIO, size: int, *, explicit: bool, little: bool) -> tuple[Header, bool]:
+def _at_leisure(file: BinaryIO, size: int, head: bytes, start: int, syntax: str) -> Header | Reason:
+    """Read a long header from the file itself, and leave to pydicom what is not written as it should be."""
+    if _is_as_said(head, start, syntax):
+        return _elements(_Bounded(file, start), file, size, syntax)[0]
+    if syntax == _DEFLATED:
+        size = _inflated_size(file, start)
+        if size > MAX_INFLATED:
+            return Reason.IMPLAUSIBLE_SIZE
+    file.seek(0)
+    return _with_pydicom(file, size, deflated=syntax == _DEFLATED)
+
+
+def _is_as_said(head: bytes, start: int, syntax: str) -> bool:
+    """Say whether the data set is plainly there, with explicit value representations where the syntax has them."""
+    if not start or not syntax or syntax == _DEFLATED:
+        return False
+    vr = head[start + 4 : start + 6]
+    return (syntax != _IMPLICIT) == (vr.isalpha() and vr.isupper())
+
+
+def _elements(stream: Any, file: BinaryIO, size: int, syntax: str) -> tuple[Header, bool]:
     """Collect the wanted elements up to the pixels; say whether nothing that comes after the stream can matter."""
     pixels = Pixels()
     collected: dict[int, Any] = {}
@@ -186,8 +187,9 @@ def _elements(stream: Any, file: BinaryIO, size: int, *, explicit: bool, little:
         ended = int(tag) in _PIXELS or Header(collected, pixels).text("Modality").upper() not in RADIOGRAPH
         return ended
 
+    implicit, little = syntax == _IMPLICIT, syntax != _BIG_ENDIAN
     for element in data_element_generator(
-        stream, not explicit, little, stop_when=at_end, defer_size=MAX_VALUE, specific_tags=_WANTED
+        stream, implicit, little, stop_when=at_end, defer_size=MAX_VALUE, specific_tags=_WANTED
     ):
         collected[int(element.tag)] = element
     return Header(collected, pixels), ended
@@ -212,8 +214,8 @@ class _Bounded:
         return data
 
 
-def _with_pydicom(file: BinaryIO, size: int, *, deflated: bool) -> Header | None:
-    """Read what has no mark, no or wrong meta information, or is deflated; None for a DICOMDIR."""
+def _with_pydicom(file: BinaryIO, size: int, *, deflated: bool) -> Header | Reason:
+    """Read what has no mark, no or wrong meta information, or is deflated."""
     found = Pixels()
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
@@ -230,7 +232,7 @@ def _with_pydicom(file: BinaryIO, size: int, *, deflated: bool) -> Header | None
     source: Any = file if deflated else _Bounded(file)
     dataset = read_partial(source, stop_when=at_pixels, defer_size=MAX_VALUE, force=True, specific_tags=_WANTED)
     if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == _DICOMDIR:
-        return None
+        return Reason.DICOMDIR
     return Header({int(tag): dataset.get_item(tag) for tag in dataset.keys()}, found)  # noqa: SIM118 - raw elements
 
 

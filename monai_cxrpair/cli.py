@@ -14,6 +14,7 @@ import typer
 from monai_cxrpair import __version__
 from monai_cxrpair.commands.describe import describe
 from monai_cxrpair.commands.index import index
+from monai_cxrpair.commands.pairs import pairs
 from monai_cxrpair.commands.phantom import phantom
 from monai_cxrpair.commands.pull import pull
 from monai_cxrpair.commands.split import split
@@ -31,6 +32,7 @@ app = typer.Typer(
 _COMMANDS: dict[Callable[..., None], str] = {
     index: "cxrpair index /data/pacs_export --out cohort.parquet --labels effusion.csv",
     describe: "cxrpair describe cohort.parquet",
+    pairs: "cxrpair pairs cohort.parquet --config configs/pairing/same_study.yaml --html pairs.html",
     split: "cxrpair split cohort.parquet --out split.json --test 0.2 --finding pleural_effusion --label-fraction 0.01",
     phantom: "cxrpair phantom phantom/ --patients 200 --format dicom --seed 1",
     pull: "cxrpair pull https://pacs.example/dicom-web --out export/ --dates 20240101-20240331 --body-part CHEST",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.pairing.codes import CODES
 
 EMPTY = -1
 
@@ -19,14 +22,12 @@ class KeyQueue(nn.Module):
 
     Attributes:
         keys: (K, D), unit length where filled.
-        patient: int64 (K,), the patient code of each key; -1 where the queue is not yet filled.
-        study: int64 (K,), the study code.
+        codes: int64 (K, C), metadata of each key, columns as in `pairing.codes.CODES`; -1 where it is not yet filled.
         pointer: int64 scalar, where the next key goes.
     """
 
     keys: Tensor
-    patient: Tensor
-    study: Tensor
+    codes: Tensor
     pointer: Tensor
 
     def __init__(self, *, size: int, dim: int) -> None:
@@ -35,27 +36,36 @@ class KeyQueue(nn.Module):
             raise CxrPairError(f"queue_size is {size}, dim is {dim}: both must be at least 1")
         self.size = size
         self.register_buffer("keys", torch.zeros(size, dim))
-        self.register_buffer("patient", torch.full((size,), EMPTY, dtype=torch.int64))
-        self.register_buffer("study", torch.full((size,), EMPTY, dtype=torch.int64))
+        self.register_buffer("codes", torch.full((size, len(CODES)), EMPTY, dtype=torch.int64))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+
+    def code(self, name: str) -> Tensor:
+        """One of `CODES` of every key, int64 (K,)."""
+        return self.codes[:, CODES.index(name)].contiguous()  # compared with every query: one after another is faster
 
     @property
     def filled(self) -> Tensor:
         """Which places hold a key, bool (K,)."""
-        return self.patient != EMPTY
+        return self.code("patient") != EMPTY
 
     @torch.no_grad()
-    def enqueue(self, keys: Tensor, *, patient: Tensor, study: Tensor) -> None:
+    def enqueue(self, keys: Tensor, codes: Tensor) -> None:
         """Put N keys in, the oldest go out; N need not divide K, and of more than K keys the last K stay.
 
         Args:
             keys: (N, D).
-            patient: int64 (N,), codes of at least 0.
-            study: int64 (N,).
+            codes: int64 (N, C); patients are numbered from 0.
         """
-        keys, patient, study = keys[-self.size :], patient[-self.size :], study[-self.size :]
+        keys, codes = keys[-self.size :], codes[-self.size :]
         places = (self.pointer + torch.arange(len(keys), device=keys.device)) % self.size
         self.keys[places] = keys.to(self.keys.dtype)
-        self.patient[places] = patient
-        self.study[places] = study
+        self.codes[places] = codes
         self.pointer.copy_((self.pointer + len(keys)) % self.size)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if prefix + "codes" not in state_dict:
+            raise CxrPairError(
+                "the queue of this checkpoint has no metadata codes: an earlier version of this package wrote it; "
+                "start the run anew, in another output_dir"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *rest)

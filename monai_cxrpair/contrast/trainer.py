@@ -27,7 +27,15 @@ logger = logging.getLogger(__name__)
 Precision = Literal["auto", "bf16", "fp32"]
 
 # What StatsHandler prints after each epoch: means over its batches.
-EPOCH_METRICS = ("loss", "accuracy", "positive_similarity", "negative_similarity", "ignored", "self_pair_rate")
+EPOCH_METRICS = (
+    "loss",
+    "accuracy",
+    "positive_similarity",
+    "negative_similarity",
+    "ignored",
+    "positives",
+    "self_pair_rate",
+)
 
 
 class ContrastiveTrainer(Trainer):
@@ -121,11 +129,10 @@ class ContrastiveTrainer(Trainer):
         # resumed run changes how keys are permuted.
         torch.manual_seed(self.data_loader.dataset.seed * 1_000_003 + engine.state.iteration)
         batch = {name: value.to(engine.state.device, non_blocking=True) for name, value in batchdata.items()}
-        study = torch.cat([batch["study"][:, None], batch["key_study"]], dim=1)  # (B, 1 + K)
         with torch.autocast(engine.state.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             output = self.network(
                 self._normalise(batch["query"]), self._normalise(batch["key"]),
-                affinity=batch["affinity"], patient=batch["patient"], study=study,
+                affinity=batch["affinity"], codes=batch["codes"],
             )  # fmt: skip
         self.optimizer.zero_grad(set_to_none=True)
         output.loss.backward()

@@ -11,9 +11,11 @@ import numpy.typing as npt
 import torch
 
 from monai_cxrpair.cohort import Cohort
+from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging.augment import Augmentation, apply_views
 from monai_cxrpair.imaging.cache import RadiographCacheDataset
-from monai_cxrpair.pairing import PairCriterion, PairSampler
+from monai_cxrpair.pairing import Affinity, PairCriterion, PairSampler, metadata_codes
+from monai_cxrpair.pairing.codes import CODES
 from monai_cxrpair.pairing.sampler import require_patients
 
 logger = logging.getLogger(__name__)
@@ -26,15 +28,18 @@ class PairCacheDataset(RadiographCacheDataset):
     and views whatever the number of workers, and no two epochs or batches repeat each other's.
 
     Args:
-        cohort: the radiographs; item i of the dataset is row i of `self.cohort`.
+        cohort: the radiographs; item i of the dataset is the query `queries[i]`.
         pairing: the `pairing` section of a config (see `PairCriterion`), or None for plain MoCo.
         augmentation: the `augmentation` section of a config (see `Augmentation`).
         keys: K, keys per query.
+        affinity: the `affinity` section of a config (see `Affinity`), or None: every key counts 1.
         seed: of pairs and views.
         transform, image_size, num_workers, max_unreadable: see `RadiographCacheDataset`.
 
     Attributes:
         with_partner: the share of the radiographs that have a candidate other than themselves.
+        queries: the rows of `self.cohort` that are queries: all, or with `require_partner` those with a candidate. The
+            length of the dataset is theirs, so that loaders and samplers go over nothing else.
 
     Raises:
         CxrPairError: a setting out of range; more unreadable radiographs than allowed.
@@ -49,12 +54,18 @@ class PairCacheDataset(RadiographCacheDataset):
         augmentation: Mapping[str, Any],
         image_size: int,
         keys: int = 1,
+        affinity: Mapping[str, Any] | None = None,
         seed: int = 0,
         num_workers: int = 2,
         max_unreadable: float = 0.01,
     ) -> None:
         criterion = PairCriterion.from_config(pairing)  # before the images are read: a typing mistake shows at once
         require_patients(cohort, criterion)
+        self.affinity = Affinity.from_config(affinity)
+        if self.affinity is not None and not cohort.patients_known:
+            raise CxrPairError(f"the {cohort.source} cohort has no patient ids to find positives by: set affinity null")
+        if isinstance(keys, bool) or not isinstance(keys, int) or keys < 1:
+            raise CxrPairError(f"keys_per_query is {keys!r}: use a whole number of at least 1")
         self.augmentation = Augmentation.from_config(augmentation)
         self.keys, self.seed = keys, seed
         # Shared memory, so that persistent workers see the epoch that the trainer sets.
@@ -67,39 +78,47 @@ class PairCacheDataset(RadiographCacheDataset):
             max_unreadable=max_unreadable,
         )
         self.sampler = PairSampler(self.cohort, criterion, seed=seed)
+        self.queries = self.sampler.queries
         self.with_partner = float((self.sampler.partners > 0).mean())
         if criterion is not None:
             logger.log(
                 logging.INFO if self.with_partner else logging.WARNING,
-                "%.1f %% of %d radiographs have a partner with study %s and laterality %s; the others are paired with "
-                "themselves",
-                100 * self.with_partner, len(self), criterion.study, criterion.laterality,
+                "%.1f %% of %d radiographs have a partner under %s; %s",
+                100 * self.with_partner, len(self.cohort), criterion,
+                f"{len(self)} are queries" if criterion.require_partner else "the others are paired with themselves",
             )  # fmt: skip
-        self._patient, self._study = self.cohort.codes("patient_id"), self.cohort.codes("study_id")
+        self._codes = metadata_codes(self.cohort)
+
+    def __len__(self) -> int:
+        return len(self.queries)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the random numbers of this epoch; the trainer calls it before each."""
         self._epoch[0] = epoch
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
-        """A batch of pairs; torch's loader calls it with all the row numbers of a batch.
+        """A batch of pairs; torch's loader calls it with all the item numbers of a batch.
 
         Returns:
-            `query` uint8 (B, 1, S, S), `key` uint8 (B, K, 1, S, S), `affinity` float32 (B, K), and int64 codes
-            `row`, `patient`, `study` (B,) of the query and `key_row`, `key_study` (B, K) of the keys.
+            `query` uint8 (B, 1, S, S), `key` uint8 (B, K, 1, S, S), `affinity` float32 (B, K), and int64:
+            `row`, `patient`, `study` (B,) of the query, `key_row` (B, K), and `codes` (B, 1 + K, C), the metadata of
+            the query and of its keys, columns as in `pairing.codes.CODES`.
         """
-        rows = np.asarray(indices, dtype=np.int64)
+        rows = self.queries[np.asarray(indices, dtype=np.int64)]
         rng = np.random.default_rng([self.seed, int(self._epoch[0]), *rows.tolist()])
         key_rows, affinity = self.sampler.draw(rows, self.keys, rng=rng)
+        codes = self._codes[np.concatenate([rows[:, None], key_rows], axis=1)]  # (B, 1 + K, C)
+        if self.affinity is not None:
+            affinity = self.affinity(codes[:, :1], codes[:, 1:]).astype(np.float32)
         return {
             "query": self._views(rows, rng),
             "key": self._views(key_rows.ravel(), rng).reshape(*key_rows.shape, 1, self.image_size, self.image_size),
             "affinity": affinity,
             "row": rows,
-            "patient": self._patient[rows],
-            "study": self._study[rows],
+            "patient": codes[:, 0, CODES.index("patient")],
+            "study": codes[:, 0, CODES.index("study")],
             "key_row": key_rows,
-            "key_study": self._study[key_rows],
+            "codes": codes,
         }
 
     def _views(self, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.uint8]:

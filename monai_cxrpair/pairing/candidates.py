@@ -1,62 +1,24 @@
-"""The candidate index: where the partners of every radiograph are, found once, drawn from without a search.
-
-Every rule becomes the same thing. Sort the radiographs by (patient or study, laterality, study); then the
-candidates of x are one range of that order minus one range inside it:
-
-    study     laterality   the range                            minus
-    any       any          patient                              x itself
-    same      any          study                                x itself
-    distinct  any          patient                              the study of x
-    any       same         patient + laterality of x            x itself
-    same      same         study + laterality of x              x itself
-    any       distinct     patient + the other laterality       nothing
-    same      distinct     study + the other laterality         nothing
-    distinct  same         patient + laterality of x            those of the study of x
-    distinct  distinct     patient + the other laterality       those of the study of x
-"""
+"""Builds the candidate index of a cohort, once (see `ranges` for how, `index` for what it holds)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from monai_cxrpair.cohort import Cohort
+from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.pairing import windows
+from monai_cxrpair.pairing.blocks import find
 from monai_cxrpair.pairing.criterion import PairCriterion
-
-Ints = npt.NDArray[np.int64]
+from monai_cxrpair.pairing.index import CandidateIndex, Ints
+from monai_cxrpair.pairing.lists import subset
+from monai_cxrpair.pairing.properties import finding_codes, property_codes
+from monai_cxrpair.pairing.ranges import Codes
 
 FRONTAL, LATERAL, UNKNOWN = 0, 1, 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class CandidateIndex:
-    """The candidates of radiograph i are `order[start[i]:stop[i]]` without `order[skip_start[i]:skip_stop[i]]`.
-
-    All arrays are int64 of shape (N,): 40 bytes per radiograph. Read-only, so safe to share between workers.
-    """
-
-    order: Ints
-    start: Ints
-    stop: Ints
-    skip_start: Ints
-    skip_stop: Ints
-
-    @property
-    def sizes(self) -> Ints:
-        """|S_c(x)| of every radiograph, shape (N,)."""
-        return (self.stop - self.start) - (self.skip_stop - self.skip_start)
-
-    def nth(self, rows: Ints, n: Ints) -> Ints:
-        """The n-th candidate (0-based) of each row; `rows` and `n` broadcast. Each n must be below the row's size."""
-        position = self.start[rows] + n
-        position += np.where(position >= self.skip_start[rows], self.skip_stop[rows] - self.skip_start[rows], 0)
-        return np.asarray(self.order[position])
-
-    def candidates(self, row: int) -> Ints:
-        """S_c(x) of one radiograph as row numbers."""
-        return self.nth(np.full(self.sizes[row], row), np.arange(self.sizes[row]))
 
 
 def laterality_codes(laterality: npt.ArrayLike) -> Ints:
@@ -66,39 +28,72 @@ def laterality_codes(laterality: npt.ArrayLike) -> Ints:
 
 
 def build_index(cohort: Cohort, criterion: PairCriterion) -> CandidateIndex:
-    """Find the candidates of every radiograph under `criterion` (module docstring)."""
-    patient, study = cohort.codes("patient_id"), cohort.codes("study_id")
-    laterality = laterality_codes(cohort.table["laterality"])
-    return build_index_from_codes(patient, study, laterality, criterion)
+    """Find the candidates of every radiograph under `criterion`.
+
+    Raises:
+        CxrPairError: a finding that the cohort does not have, or lists of candidates that would be too long.
+    """
+    return _sized(criterion, partial(_find_in_cohort, cohort))
 
 
-def build_index_from_codes(patient: Ints, study: Ints, laterality: Ints, criterion: PairCriterion) -> CandidateIndex:
-    """The same from integer codes of shape (N,); a study belongs to one patient."""
-    n_studies = int(study.max(initial=0)) + 1
-    within = study if criterion.study == "same" else patient
-    if criterion.laterality == "any":
-        group = wanted = within
-        has_any = np.ones(len(patient), dtype=bool)
-    else:
-        group = within * 3 + laterality
-        other = laterality if criterion.laterality == "same" else 1 - laterality
-        has_any = laterality != UNKNOWN  # unknown is neither the same as nor distinct from any laterality
-        wanted = np.where(has_any, within * 3 + other, group)
+def build_index_from_codes(
+    patient: Ints,
+    study: Ints,
+    laterality: Ints,
+    criterion: PairCriterion,
+    *,
+    properties: Mapping[str, Ints] | None = None,
+    time: Ints | None = None,
+    study_order: Ints | None = None,
+    finding: Ints | None = None,
+) -> CandidateIndex:
+    """The same from whole numbers of shape (N,); only what the rule asks for need be there.
 
-    fine = group * n_studies + study
-    order = np.argsort(fine, kind="stable")
-    sorted_group, sorted_fine = group[order], fine[order]
-    start = np.searchsorted(sorted_group, wanted, side="left")
-    stop = np.where(has_any, np.searchsorted(sorted_group, wanted, side="right"), start)
+    Args:
+        patient: codes 0, 1, ...
+        study: codes 0, 1, ...; a study belongs to one patient.
+        laterality: `FRONTAL`, `LATERAL` or `UNKNOWN`.
+        criterion: the rule.
+        properties: codes of `view_position`, `age_group`, `sex`, -1 where unknown.
+        time: microseconds, `windows.UNDATED` where there is none.
+        study_order: rank of the study within its patient.
+        finding: codes of the finding of `oracle_same_finding`.
 
-    if criterion.study == "distinct":
-        skip_start = np.searchsorted(sorted_fine, wanted * n_studies + study, side="left")
-        skip_stop = np.searchsorted(sorted_fine, wanted * n_studies + study, side="right")
-    elif criterion.laterality != "distinct" and not criterion.include_self:
-        skip_start = np.empty_like(order)
-        skip_start[order] = np.arange(len(order))
-        skip_stop = skip_start + 1
-    else:
-        skip_start = skip_stop = stop
-    skip_start, skip_stop = np.where(has_any, skip_start, start), np.where(has_any, skip_stop, start)
-    return CandidateIndex(order=order, start=start, stop=stop, skip_start=skip_start, skip_stop=skip_stop)
+    Raises:
+        CxrPairError: the rule asks for what is not there, or its lists of candidates would be too long.
+    """
+    given = dict(properties or {}) | {"laterality": np.where(laterality == UNKNOWN, -1, laterality)}
+    codes = Codes(
+        patient=patient, study=study, properties=given, time=time, study_order=study_order, finding=finding
+    )  # fmt: skip
+    return _sized(criterion, partial(find, codes))
+
+
+def _sized(criterion: PairCriterion, find_all: Callable[[PairCriterion], CandidateIndex]) -> CandidateIndex:
+    """What `find_all` finds, cut to the size of the other rule where there is one."""
+    index = find_all(criterion)
+    if criterion.size_like is None:
+        return index
+    return subset(index, _sized(criterion.size_like, find_all).sizes, seed=criterion.size_seed)
+
+
+def _find_in_cohort(cohort: Cohort, rule: PairCriterion) -> CandidateIndex:
+    table, finding = cohort.table, rule.oracle_same_finding
+    if finding is not None and finding not in cohort.findings:
+        raise CxrPairError(
+            f"pairing#oracle_same_finding is {finding!r}, which is no finding of the cohort: there are "
+            f"{', '.join(cohort.findings) or 'none'}"
+        )
+    time = None
+    if rule.by_time:
+        dates = table["study_datetime"].to_numpy(dtype="datetime64[us]")
+        time = np.where(np.isnat(dates), windows.UNDATED, dates.astype(np.int64))
+    codes = Codes(
+        patient=cohort.codes("patient_id"),
+        study=cohort.codes("study_id"),
+        properties={name: property_codes(cohort, name, age_bins=rule.age_bins) for name in rule.relations},
+        time=time,
+        study_order=table["study_order"].to_numpy(dtype=np.int64),
+        finding=None if finding is None else finding_codes(table[finding]),
+    )
+    return find(codes, rule)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import logging
 
 import numpy as np
 import numpy.typing as npt
 
 from monai_cxrpair.cohort import Cohort
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.pairing.candidates import Ints, build_index
+from monai_cxrpair.pairing.candidates import build_index
 from monai_cxrpair.pairing.criterion import PairCriterion
+from monai_cxrpair.pairing.index import Ints
+
+logger = logging.getLogger(__name__)
 
 
 def require_patients(cohort: Cohort, criterion: PairCriterion | None) -> None:
@@ -27,7 +30,10 @@ def require_patients(cohort: Cohort, criterion: PairCriterion | None) -> None:
 
 
 class PairSampler:
-    """Draws partners uniformly from S_c(x), with replacement, fresh in every call (paper section 3.1).
+    """Draws partners uniformly from S_c(x), fresh in every call (paper section 3.1).
+
+    The K keys of a query are drawn with replacement, each on its own: most S_c(x) hold fewer than two radiographs (in
+    the studies of CheXpert 1.08 on average where there is any), so that K different keys are rarely there.
 
     Args:
         cohort: the radiographs; row numbers refer to its table.
@@ -35,15 +41,26 @@ class PairSampler:
         seed: of the stream that successive calls of `draw` continue.
 
     Raises:
-        CxrPairError: There is a criterion, and the cohort has no patient ids.
+        CxrPairError: There is a criterion, and the cohort has no patient ids or not the finding of an oracle; no
+            radiograph may be a query; lists of candidates would be too long.
     """
 
     def __init__(self, cohort: Cohort, criterion: PairCriterion | None, *, seed: int = 0) -> None:
         require_patients(cohort, criterion)
-        self.criterion, self._cohort = criterion, cohort
+        self.criterion = criterion
         self._index = None if criterion is None else build_index(cohort, criterion)
-        self._sizes = np.zeros(len(cohort.table), dtype=np.int64) if self._index is None else self._index.sizes
+        self._sizes = np.zeros(len(cohort), dtype=np.int64) if self._index is None else self._index.sizes
         self._rng = np.random.default_rng(seed)
+        if criterion is not None and criterion.oracle_same_finding is not None:
+            logger.warning(
+                "pairing#oracle_same_finding chooses the pairs by the labels of %s: the encoder is an upper bound, not "
+                "self-supervised", criterion.oracle_same_finding,
+            )  # fmt: skip
+        if not len(self.queries):
+            raise CxrPairError(
+                f"pairing#require_partner leaves no query: none of {len(cohort)} radiographs has a candidate under "
+                f"{criterion}"
+            )
 
     @property
     def sizes(self) -> Ints:
@@ -53,9 +70,13 @@ class PairSampler:
     @property
     def partners(self) -> Ints:
         """How many candidates other than itself each radiograph has, shape (N,)."""
-        if self.criterion is None or not self.criterion.include_self:
-            return self._sizes
-        return build_index(self._cohort, replace(self.criterion, include_self=False)).sizes
+        return self._sizes if self._index is None else self._sizes - self._index.holds_self
+
+    @property
+    def queries(self) -> Ints:
+        """The rows that may be queries: all, or with `require_partner` those with a candidate."""
+        skips = self.criterion is not None and self.criterion.require_partner
+        return np.flatnonzero(self._sizes) if skips else np.arange(len(self._sizes))
 
     def draw(
         self, query_rows: npt.ArrayLike, keys: int = 1, *, rng: np.random.Generator | None = None
@@ -82,10 +103,6 @@ class PairSampler:
                 f"query_rows reach from {rows.min()} to {rows.max()}: rows are 0..{len(self._sizes) - 1}"
             )
         rng = self._rng if rng is None else rng
-        out = np.repeat(rows[:, None], keys, axis=1)  # (B, K), the fall-back
-        sizes = self._sizes[rows]
-        draws = rng.integers(0, np.maximum(sizes, 1)[:, None], size=out.shape)  # (B, K)
-        has_partner = sizes > 0
-        if self._index is not None and has_partner.any():
-            out[has_partner] = self._index.nth(out[has_partner], draws[has_partner])
+        itself = np.repeat(rows[:, None], keys, axis=1)  # (B, K)
+        out = itself if self._index is None else self._index.draw(rows, keys, rng)
         return out, np.ones(out.shape, dtype=np.float32)

@@ -1,82 +1,15 @@
 """MoCo's pieces against numpy and against a plain re-derivation."""
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.special import logsumexp
 from torch import nn
 
-from monai_cxrpair.contrast import KeyQueue, MoCo, build_encoder, contrastive_loss, feature_dim, load_weights
+from monai_cxrpair.contrast import MoCo, Negatives, build_encoder, feature_dim, load_weights
 from monai_cxrpair.contrast.settings import queue_size
 from monai_cxrpair.errors import CxrPairError
-
-RNG = np.random.default_rng(0)
-
-
-def random_similarities(batch=5, keys=3, queue=11):
-    positive, negative = RNG.uniform(-1, 1, (batch, keys)), RNG.uniform(-1, 1, (batch, queue))
-    return positive, RNG.uniform(0.1, 1, (batch, keys)), negative, RNG.random((batch, queue)) < 0.3
-
-
-def loss_of(positive, affinity, negative, ignored, temperature=0.2):
-    tensors = (torch.from_numpy(np.asarray(x)) for x in (positive, affinity, negative, ignored))
-    return contrastive_loss(*tensors, temperature=temperature)
-
-
-def test_the_loss_equals_its_formula_written_in_numpy():
-    positive, affinity, negative, ignored = random_similarities()
-    expected = []
-    for s, w, n, out in zip(positive / 0.2, affinity, negative / 0.2, ignored, strict=True):
-        denominator = logsumexp(np.concatenate([s, n[~out]]))
-        expected.append(-np.sum(w / w.sum() * (s - denominator)))
-    assert loss_of(positive, affinity, negative, ignored).item() == pytest.approx(np.mean(expected), abs=1e-12)
-
-
-def test_one_key_of_affinity_1_is_info_nce():
-    positive, _, negative, _ = random_similarities(keys=1)
-    logits = torch.from_numpy(np.concatenate([positive, negative], axis=1)) / 0.2
-    info_nce = F.cross_entropy(logits, torch.zeros(5, dtype=torch.long))
-    ours = loss_of(positive, np.ones((5, 1)), negative, np.zeros((5, 11), bool))
-    assert ours.item() == pytest.approx(info_nce.item(), abs=1e-12)
-
-
-def test_equal_similarities_give_the_closed_form():
-    ours = loss_of(np.zeros((4, 1)), np.ones((4, 1)), np.zeros((4, 9)), np.zeros((4, 9), bool))
-    assert ours.item() == pytest.approx(np.log(10), abs=1e-12)
-
-
-def test_the_gradient_is_right_also_where_all_negatives_are_ignored():
-    positive, affinity, negative, ignored = (torch.from_numpy(x) for x in random_similarities())
-    ignored[0] = True
-    positive.requires_grad_()
-    negative.requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda p, n: contrastive_loss(p, affinity, n, ignored, temperature=0.2), (positive, negative)
-    )
-
-
-def test_the_queue_wraps_around_and_forgets_the_oldest():
-    queue = KeyQueue(size=5, dim=2)
-    for start in (0, 3, 6):
-        codes = torch.arange(start, start + 3)
-        queue.enqueue(codes[:, None].repeat(1, 2).float(), patient=codes, study=codes * 10)
-    assert sorted(queue.patient.tolist()) == [4, 5, 6, 7, 8]
-    assert torch.equal(queue.keys[:, 0].long(), queue.patient)
-    assert torch.equal(queue.study, queue.patient * 10)
-    assert int(queue.pointer) == 9 % 5
-
-
-def test_a_batch_larger_than_the_queue_leaves_its_last_keys():
-    queue = KeyQueue(size=3, dim=1)
-    codes = torch.arange(8)
-    queue.enqueue(codes[:, None].float(), patient=codes, study=codes)
-    assert sorted(queue.patient.tolist()) == [5, 6, 7]
-
-
-def test_the_queue_is_saved_with_the_model():
-    queue = KeyQueue(size=4, dim=2)
-    assert set(queue.state_dict()) == {"keys", "patient", "study", "pointer"}
+from monai_cxrpair.pairing import Affinity
+from monai_cxrpair.pairing.codes import CODES
 
 
 class Flat(nn.Module):
@@ -96,8 +29,17 @@ def batch(n=4, seed=0, patients=None):
     patient = torch.arange(n) + seed * 100 if patients is None else torch.tensor(patients)
     return {
         "query": views[0], "key": views[1][:, None], "affinity": torch.ones(n, 1, dtype=torch.float64),
-        "patient": patient, "study": patient[:, None].repeat(1, 2),
+        "codes": codes_of(patient)[:, None].repeat(1, 2, 1),
     }  # fmt: skip
+
+
+def codes_of(patient, **others):
+    """One study per patient, nothing else known."""
+    codes = torch.full((len(patient), len(CODES)), -1)
+    codes[:, 0], codes[:, 1], codes[:, 3] = patient, patient, 0
+    for name, values in others.items():
+        codes[:, CODES.index(name)] = torch.as_tensor(values)
+    return codes
 
 
 def make(**settings):
@@ -141,7 +83,7 @@ def test_keys_of_the_same_patient_are_ignored_unless_told_otherwise():
     first, second = batch(seed=0, patients=[0, 1, 2, 3]), batch(seed=1, patients=[0, 1, 8, 9])
     losses = {}
     for ignore in ("patient", "none"):
-        network = make(ignore=ignore)
+        network = make(negatives=Negatives(ignore=ignore))
         network(**first)
         output = network(**second)
         losses[ignore] = output.loss.item()
@@ -157,6 +99,64 @@ def test_the_momentum_encoder_gets_no_gradient_and_moves_towards_the_query_encod
     network(**batch()).loss.backward()
     assert network.key_encoder.linear.weight.grad is None
     torch.testing.assert_close(network.key_encoder.linear.weight, before + 0.5)
+
+
+def test_positives_in_the_queue_attract_by_their_affinity_and_far_ones_are_ignored():
+    """Against a derivation from the vectors: two studies of each patient, three keys per query, a queue that wraps."""
+    affinity = Affinity(kernel="step", cutoff_studies=1, other_laterality=0.25, threshold=0.2)
+    network = make(affinity=affinity, bn_groups=1)
+    rng = torch.Generator().manual_seed(5)
+    for step in range(4):
+        patient = torch.tensor([0, 1, 2])[torch.randperm(3, generator=rng)]
+        order = torch.randint(0, 4, (3, 4), generator=rng)
+        codes = torch.stack([codes_of(patient) for _ in range(4)], dim=1)  # (3, 1 + 3, C)
+        codes[..., 3], codes[..., 1] = order, patient[:, None] * 10 + order
+        codes[..., 4] = torch.randint(-1, 2, (3, 4), generator=rng)
+        views = torch.rand(3, 4, 1, 64, 64, generator=rng, dtype=torch.float64)
+        queue, known = network.queue.keys.clone(), network.queue.codes.clone()
+        drawn = torch.rand(3, 3, generator=rng, dtype=torch.float64)
+        output = network(views[:, 0], views[:, 1:], affinity=drawn, codes=codes)
+        q = F.normalize(network.query_head(network.query_encoder(views[:, 0])), dim=1)
+        k = torch.stack([F.normalize(network.key_head(network.key_encoder(views[:, j])), dim=1) for j in (1, 2, 3)], 1)
+        losses, found = [], 0
+        for i in range(3):
+            logits, weights = [*(q[i] @ k[i].T / 0.2)], [*drawn[i]]
+            for key, other in zip(queue, known, strict=True):
+                if other[0] == -1:
+                    continue
+                weight = 0.0
+                if other[0] == codes[i, 0, 0]:
+                    weight = 1.0 if abs(other[3] - codes[i, 0, 3]) <= 1 else 0.0
+                    if {int(other[4]), int(codes[i, 0, 4])} == {0, 1}:
+                        weight *= 0.25
+                    if other[1] == codes[i, 0, 1]:
+                        weight = 1.0
+                    if weight == 0:
+                        continue
+                    found += 1
+                logits.append(q[i] @ key / 0.2)
+                weights.append(torch.tensor(weight, dtype=torch.float64))
+            logits, weights = torch.stack(logits), torch.stack(weights)
+            losses.append(-(weights / weights.sum() * logits.log_softmax(0)).sum())
+        assert output.loss.item() == pytest.approx(torch.stack(losses).mean().item(), abs=1e-10)
+        assert output.positives.item() == pytest.approx(3 + found / 3)
+        assert found > 0 or step == 0
+    assert network.queue.filled.all()
+
+
+@pytest.mark.parametrize("strategy", ["same", "reweighted", "appended", "synthetic"])
+def test_a_strategy_changes_the_loss_from_the_second_batch_on_and_never_makes_it_0(strategy):
+    """The second batch meets a queue half full, of two lateralities."""
+    losses = {}
+    for name in ("none", strategy):
+        network = make(negatives=Negatives(strategy=name, share=0.5))
+        for seed in (0, 1):
+            b = batch(seed=seed)
+            b["codes"][..., CODES.index("laterality")] = torch.tensor([0, 0, 0, 1])[:, None]
+            torch.manual_seed(seed)
+            losses[name] = network(**b).loss
+        assert losses[name].item() > 0
+    assert losses[strategy].item() != losses["none"].item()
 
 
 class Batched(nn.Module):
@@ -192,8 +192,9 @@ def test_keys_are_normalised_in_shuffled_groups_and_come_back_in_order():
 
 @pytest.mark.parametrize(
     ("settings", "named"),
-    [({"momentum": 1.0}, "momentum"), ({"temperature": 0.0}, "temperature"), ({"ignore": "all"}, "ignore"),
-     ({"bn_groups": 0}, "bn_groups")],
+    [({"momentum": 1.0}, "momentum"), ({"temperature": 0.0}, "temperature"), ({"bn_groups": 0}, "bn_groups"),
+     ({"negatives": Negatives(ignore="none"), "affinity": Affinity(kernel="step")}, "negatives#ignore is none"),
+     ({"negatives": Negatives(strategy="appended")}, "negatives#share is 0.1: of a queue of 8")],
 )  # fmt: skip
 def test_a_wrong_setting_is_an_error_that_names_it(settings, named):
     with pytest.raises(CxrPairError, match=named):

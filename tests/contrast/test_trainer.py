@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from monai_cxrpair.contrast import ContrastiveTrainer, MoCo, SaveRun
+from monai_cxrpair.contrast import ContrastiveTrainer, MoCo, Negatives, SaveRun
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging import as_tensors
+from monai_cxrpair.pairing import Affinity
+from monai_cxrpair.pairing.codes import CODES
 
 
 class Pairs(Dataset):
@@ -32,11 +34,14 @@ class Pairs(Dataset):
         rng = np.random.default_rng([self.epoch, *rows.tolist()])
         noise = rng.integers(0, 20, (2, len(rows), 1, 64, 64)).astype(np.uint8)
         key_rows = np.where(rows % 3 == 0, rows, (rows + 1) % 12)
+        codes = np.full((len(rows), 2, len(CODES)), -1)
+        codes[..., :2] = np.stack([rows, key_rows], axis=1)[..., None]  # each a study of a patient of its own
+        codes[:, 1, 0] = rows
+        codes[..., CODES.index("laterality")] = codes[..., 1] % 2
         affinity = np.full((len(rows), 1), np.nan if self.poison else 1.0, np.float32)
         return {
             "query": self.images[rows] // 2 + noise[0], "key": (self.images[key_rows] // 2 + noise[1])[:, None],
-            "affinity": affinity, "row": rows, "patient": rows, "study": rows,
-            "key_row": key_rows[:, None], "key_study": key_rows[:, None],
+            "affinity": affinity, "row": rows, "key_row": key_rows[:, None], "codes": codes,
         }  # fmt: skip
 
 
@@ -51,11 +56,21 @@ class Encoder(torch.nn.Module):
 
 
 def make(
-    tmp_path, *, max_epochs=4, resume=False, queue=8, poison=False, batch=4, precision="fp32", workers=0, pairing=None
+    tmp_path,
+    *,
+    max_epochs=4,
+    resume=False,
+    queue=8,
+    poison=False,
+    batch=4,
+    precision="fp32",
+    workers=0,
+    pairing=None,
+    **network_settings,
 ):
     torch.manual_seed(0)
     data = Pairs(poison)
-    network = MoCo(encoder=Encoder(), queue_size=queue, dim=3)
+    network = MoCo(encoder=Encoder(), queue_size=queue, dim=3, **network_settings)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=0.01)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.9)
     card = {"format": "x", "pairing": pairing, "training": {"rate": (1, 2)}}
@@ -83,11 +98,16 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("step", [3, 4, 8, 11])
-def test_a_run_killed_in_any_epoch_and_resumed_ends_bit_equal_to_an_uninterrupted_one(tmp_path, step):
-    whole = make(tmp_path / "whole")
+SYNTHETIC = {
+    "negatives": Negatives(strategy="synthetic", share=0.5), "affinity": Affinity(kernel="exponential"), "queue": 7
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("step", "settings"), [(3, {}), (4, {}), (8, {}), (11, {}), (8, SYNTHETIC), (11, SYNTHETIC)])
+def test_a_run_killed_in_any_epoch_and_resumed_ends_bit_equal_to_an_uninterrupted_one(tmp_path, step, settings):
+    whole = make(tmp_path / "whole", **settings)
     whole.run()
-    killed = make(tmp_path / "parts")
+    killed = make(tmp_path / "parts", **settings)
 
     @killed.on("ITERATION_COMPLETED")
     def _kill(engine):
@@ -96,7 +116,7 @@ def test_a_run_killed_in_any_epoch_and_resumed_ends_bit_equal_to_an_uninterrupte
 
     with pytest.raises(KilledError):
         killed.run()
-    rest = make(tmp_path / "parts", resume=True)
+    rest = make(tmp_path / "parts", resume=True, **settings)
     rest.run()
     assert rest.state.epoch == 4
     assert_equal_weights(whole, rest)
@@ -178,6 +198,17 @@ def test_a_batch_larger_than_the_cohort_is_an_error(tmp_path):
 def test_a_loss_that_becomes_nan_stops_the_run(tmp_path):
     with pytest.raises(CxrPairError, match="NaN in epoch 1"):
         make(tmp_path, poison=True).run()
+
+
+def test_a_checkpoint_whose_queue_has_no_codes_is_refused_in_one_line(tmp_path):
+    make(tmp_path, max_epochs=1).run()
+    path = tmp_path / "checkpoints" / "epoch_00001.pt"
+    state = torch.load(path, weights_only=True)
+    del state["network"]["queue.codes"]
+    torch.save(state, path)
+    with pytest.raises(CxrPairError, match="no metadata codes: an earlier version") as caught:
+        make(tmp_path, resume=True).run()
+    assert "\n" not in str(caught.value)
 
 
 def test_a_damaged_checkpoint_and_one_of_another_cohort_are_refused_by_name(tmp_path):

@@ -18,6 +18,8 @@ from monai_cxrpair.imaging import (
     as_tensors,
 )
 from monai_cxrpair.imaging.augment import Augmentation, ViewParams, apply_views
+from monai_cxrpair.pairing import metadata_codes
+from monai_cxrpair.pairing.codes import CODES
 
 SIZE = 16
 TRANSFORM = Compose([LoadRadiographd(keys="image"), ResizeShorterSided(keys="image", size=SIZE)])
@@ -187,3 +189,64 @@ def test_pairing_without_known_patients_is_refused_before_any_image_is_read(coho
         dataset(nobodys)
     known = Cohort(cohort.table, root=tmp_path, findings=[], source="vindr", patients_known=False)
     assert dataset(known, pairing=None).__getitems__([2])["key_row"].tolist() == [[2]]
+
+
+def test_with_require_partner_only_radiographs_with_a_candidate_are_queries(cohort, caplog):
+    caplog.set_level("INFO")
+    lonely = cohort.take(np.array([4, 0, 1, 2]))  # i4 and i2 have lost their partners
+    data = dataset(lonely, pairing={"study": "same", "require_partner": True})
+    assert len(data) == 2
+    assert "50.0 % of 4 radiographs have a partner" in caplog.text
+    assert "2 are queries" in caplog.text
+    sampler = torch.utils.data.DistributedSampler(data, num_replicas=1, rank=0, seed=0)
+    batches = list(DataLoader(data, batch_size=1, sampler=sampler, collate_fn=as_tensors))
+    assert sorted((int(b["row"]), int(b["key_row"])) for b in batches) == [(1, 2), (2, 1)]
+    assert {(int(b["row"]), int(b["query"].max())) for b in batches} == {(1, 20), (2, 60)}
+    with pytest.raises(CxrPairError, match="require_partner leaves no query"):
+        dataset(lonely, pairing={"study": "distinct", "require_partner": True})
+
+
+def test_a_batch_carries_the_codes_of_query_and_keys_in_its_order(cohort):
+    data = dataset(cohort, keys=2, pairing={"study": "any"})
+    batch = data.__getitems__([3, 0])
+    codes = metadata_codes(cohort)
+    assert batch["codes"].shape == (2, 3, len(CODES))
+    assert batch["codes"].dtype == np.int64
+    np.testing.assert_array_equal(batch["codes"][:, 0], codes[[3, 0]])
+    np.testing.assert_array_equal(batch["codes"][:, 1:], codes[batch["key_row"]])
+    np.testing.assert_array_equal(batch["study"], codes[[3, 0], CODES.index("study")])
+
+
+def test_affinities_change_weights_but_neither_pairs_nor_views(cohort):
+    table = cohort.table.drop(columns="study_order")
+    table["study_id"] = table["image_id"]  # each radiograph its own study, two per patient, without dates
+    apart = Cohort(table, root=cohort.root, findings=[], source="test")
+    settings = {"keys": 4, "pairing": {"include_self": True}, "augmentation": {}}
+    plain = dataset(apart, **settings).__getitems__([0, 2, 5])
+    rule = {"kernel": "exponential", "half_life_studies": 1, "other_laterality": 0.5}
+    weighted = dataset(apart, affinity=rule, **settings).__getitems__([0, 2, 5])
+    for name in set(plain) - {"affinity"}:
+        np.testing.assert_array_equal(plain[name], weighted[name])
+    assert (plain["affinity"] == 1).all()
+    own = weighted["key_row"] == weighted["row"][:, None]
+    assert own.any()
+    assert not own.all()
+    np.testing.assert_array_equal(weighted["affinity"], np.where(own, np.float32(1), np.float32(0.25)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({"keys": 0}, "keys_per_query is 0"), ({"keys": 1.5}, "keys_per_query is 1.5"),
+     ({"affinity": {"kernel": "linear"}}, "affinity#kernel is 'linear'")],
+)  # fmt: skip
+def test_wrong_keys_and_affinities_are_errors_before_any_image_is_read(cohort, tmp_path, settings, named):
+    for file in tmp_path.glob("*.png"):
+        file.unlink()
+    with pytest.raises(CxrPairError, match=named):
+        dataset(cohort, **settings)
+
+
+def test_affinities_without_known_patients_are_refused(cohort, tmp_path):
+    nobodys = Cohort(cohort.table, root=tmp_path, findings=[], source="vindr", patients_known=False)
+    with pytest.raises(CxrPairError, match="vindr cohort has no patient ids to find positives by"):
+        dataset(nobodys, pairing=None, affinity={"kernel": "step"})

@@ -100,6 +100,28 @@ def test_overlays_change_what_they_say(workplace, overlay, override, expected):
     assert card["training"]["queue_size"] == expected.get("queue_size", card["training"]["queue_size"])
 
 
+def test_negatives_and_affinities_are_combined_with_pairs_trained_with_resumed_and_recorded(workplace):
+    strategy = "synthetic"
+    affinity = {"kernel": "exponential", "half_life_days": 30, "other_laterality": 0.8, "threshold": 0.1}
+    settings = {"overlay": f"negatives/{strategy}", "affinity": affinity, "keys_per_query": 2}
+    train(workplace, strategy, **settings).run()
+    train(workplace, strategy, max_epochs=2, resume=True, **settings).run()
+    card = json.loads((workplace / strategy / "encoder.json").read_text())
+    assert card["training"]["epochs"] == 2
+    assert card["pairing"]["study"] == "same"
+    assert card["negatives"]["ignore"] == "patient"
+    assert card["negatives"]["strategy"] == strategy
+    assert card["negatives"]["property"] == "laterality"
+    assert card["affinity"].items() >= affinity.items()
+    assert card["training"]["last_epoch"]["positives"] > 2  # the queue's keys attract too
+    with pytest.raises((RuntimeError, CxrPairError)) as caught:
+        train(workplace, strategy, max_epochs=3, resume=True, **{**settings, "affinity": None}).run()
+    cause = caught.value
+    while not isinstance(cause, CxrPairError):
+        cause = cause.__cause__
+    assert "affinity#kernel was exponential, is None" in str(cause)
+
+
 def test_evaluating_writes_the_results_of_the_contract(workplace):
     results = json.loads((workplace / "report" / "results.json").read_text())
     assert results["finding"] == "pleural_effusion"

@@ -14,7 +14,7 @@ from monai_cxrpair.cohort import Cohort
 from monai_cxrpair.imaging.augment import Augmentation, apply_views
 from monai_cxrpair.imaging.cache import RadiographCacheDataset
 from monai_cxrpair.pairing import PairCriterion, PairSampler
-from monai_cxrpair.pairing.sampler import require_patients
+from monai_cxrpair.pairing.candidates import require_patients
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ class PairCacheDataset(RadiographCacheDataset):
         with_partner: the share of the radiographs that have a candidate other than themselves.
 
     Raises:
-        CxrPairError: a setting out of range; more unreadable radiographs than allowed.
+        CxrPairError: a setting out of range; a rule for a cohort without patient ids; more unreadable radiographs
+            than allowed.
     """
 
     def __init__(
@@ -54,7 +55,8 @@ class PairCacheDataset(RadiographCacheDataset):
         max_unreadable: float = 0.01,
     ) -> None:
         criterion = PairCriterion.from_config(pairing)  # before the images are read: a typing mistake shows at once
-        require_patients(cohort, criterion)
+        if criterion is not None:
+            require_patients(cohort)
         self.augmentation = Augmentation.from_config(augmentation)
         self.keys, self.seed = keys, seed
         # Shared memory, so that persistent workers see the epoch that the trainer sets.

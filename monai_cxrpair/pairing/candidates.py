@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monai_cxrpair.cohort import Cohort
+from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.pairing.criterion import PairCriterion
 
 Ints = npt.NDArray[np.int64]
@@ -65,8 +66,26 @@ def laterality_codes(laterality: npt.ArrayLike) -> Ints:
     return np.where(values == "frontal", FRONTAL, np.where(values == "lateral", LATERAL, UNKNOWN)).astype(np.int64)
 
 
+def require_patients(cohort: Cohort) -> None:
+    """Refuse to choose partners by patient where nobody knows the patients (VinDr-CXR, RSNA).
+
+    Raises:
+        CxrPairError: The cohort has no patient ids.
+    """
+    if not cohort.patients_known:
+        raise CxrPairError(
+            f"the {cohort.source} cohort has no patient ids, so no partner can be chosen by patient: set "
+            "`pairing: null` (plain MoCo), or train on a data set with patient ids and use this one for evaluation"
+        )
+
+
 def build_index(cohort: Cohort, criterion: PairCriterion) -> CandidateIndex:
-    """Find the candidates of every radiograph under `criterion` (module docstring)."""
+    """Find the candidates of every radiograph under `criterion` (module docstring).
+
+    Raises:
+        CxrPairError: The cohort has no patient ids.
+    """
+    require_patients(cohort)
     patient, study = cohort.codes("patient_id"), cohort.codes("study_id")
     laterality = laterality_codes(cohort.table["laterality"])
     return build_index_from_codes(patient, study, laterality, criterion)

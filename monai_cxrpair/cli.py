@@ -24,6 +24,7 @@ app = typer.Typer(
     name="cxrpair",
     help="Contrastive pre-training of chest X-ray encoders with positive pairs chosen by patient metadata.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # paragraphs of the docstrings flow
     add_completion=False,
     pretty_exceptions_enable=False,  # errors are one line; main() prints them
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -32,7 +32,6 @@ class Cohort:
         root: The folder that `path` is relative to. It need not exist until pixels are read.
         findings: Names of the label columns (1 present, 0 absent, -1 uncertain, missing = not mentioned).
         source: What the table was read from: `dicom`, `chexpert`, `nih`, `table`, `phantom`, ...
-
         intake: `files_seen` and `rejected` of the index step that made the table; None where it was made otherwise.
         patients_known: False where the source has no patient ids (VinDr-CXR, RSNA): each image then stands for a
             patient of its own, pairing is refused, and no split can promise that no person is on two sides.
@@ -203,6 +202,20 @@ class Cohort:
         known, findings = self._patients_known, self._findings
         return Cohort(table, root=self._root, findings=findings, source=self._source, patients_known=known)
 
+    def labels(self, finding: str) -> npt.NDArray[np.float64]:
+        """Return a finding as numbers.
+
+        Returns:
+            float64 (radiographs,): 1 present, 0 absent, -1 uncertain, NaN missing.
+
+        Raises:
+            CxrPairError: There is no such finding.
+        """
+        if finding not in self._findings:
+            there = ", ".join(self._findings) or "none; join them with `cxrpair index --labels FILE`"
+            raise CxrPairError(f"finding is {finding!r}: the cohort has {there}")
+        return np.asarray(self._table[finding].to_numpy(dtype=np.float64, na_value=np.nan))
+
     def codes(self, column: str) -> npt.NDArray[np.int64]:
         """Number the values of a column 0, 1, ... in the order in which they first appear; missing values are -1.
 
@@ -238,12 +251,13 @@ class Cohort:
             "patients": int(self._table["patient_id"].nunique()),
             "studies": int(self._table["study_id"].nunique()),
             "laterality": {name: int(laterality.get(name, 0)) for name in schema.LATERALITIES},
-            "findings": {name: _count(self._table[name]) for name in self._findings},
+            "findings": {name: count_states(self._table[name]) for name in self._findings},
             **({} if self._patients_known else {"patients_known": False}),
         }
 
 
-def _count(values: pd.Series) -> dict[str, int]:
+def count_states(values: pd.Series) -> dict[str, int]:
+    """Count the values of a finding by what they mean."""
     return {
         "present": int((values == 1).sum()),
         "absent": int((values == 0).sum()),

@@ -8,11 +8,12 @@ import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 import pandas as pd
 
-from monai_cxrpair.cohort.files import PRIVATE, atomic_path
+from monai_cxrpair.cohort.files import write_csv
 from monai_cxrpair.errors import CxrPairError
 
 OLDEST_SHOWN = 90  # ages above 89 are identifying (HIPAA Safe Harbor, 45 CFR 164.514(b)(2)(i)(C)): all become 90
@@ -36,9 +37,7 @@ def load_key(path: Path) -> bytes:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
-            with os.fdopen(handle, "w") as file:
-                file.write(secrets.token_hex(_KEY_BYTES) + "\n")
+            _make_key(path)
         key = bytes.fromhex(path.read_text().strip())
     except (OSError, ValueError) as error:
         raise CxrPairError(f"the key {path} cannot be used: {getattr(error, 'strerror', None) or error}") from error
@@ -47,6 +46,24 @@ def load_key(path: Path) -> bytes:
     if path.stat().st_mode & 0o077:
         raise CxrPairError(f"the key {path} can be read by others: chmod 600 {path}")
     return key
+
+
+def _make_key(path: Path) -> None:
+    """Write a new key whole or not at all; where another process is first, its key stays."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")  # mode 0600
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(_KEY_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(name, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _digest(key: bytes, kind: str, value: str) -> bytes:
@@ -106,5 +123,4 @@ def without_identifiers(table: pd.DataFrame, key: bytes) -> tuple[pd.DataFrame, 
 
 def write_mapping(mapping: pd.DataFrame, path: Path) -> None:
     """Write the owner's mapping, readable by the owner only."""
-    with atomic_path(path) as temporary:
-        mapping.to_csv(temporary, index=False)
+    write_csv(mapping, path)

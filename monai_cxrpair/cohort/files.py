@@ -1,10 +1,13 @@
 """Writing a file so that a killed run leaves either the old file or the new one, never half of one."""
 
+import csv
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pandas as pd
 
 from monai_cxrpair.errors import CxrPairError
 
@@ -46,6 +49,17 @@ def atomic_path(path: Path, *, mode: int | None = PRIVATE) -> Iterator[Path]:
         raise CxrPairError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, for its owner only.
+
+    A file's name may hold a carriage return, which ends a line for whoever reads it, and which Python's csv module
+    leaves unquoted: then everything is quoted.
+    """
+    returns = any(table[name].astype("str").str.contains("\r", regex=False).any() for name in table.columns)
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL)
 
 
 def _umask() -> int:

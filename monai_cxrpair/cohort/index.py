@@ -12,9 +12,9 @@ import pandas as pd
 from monai_cxrpair.cohort.cohort import Cohort
 from monai_cxrpair.cohort.deidentify import load_key, without_identifiers, write_mapping
 from monai_cxrpair.cohort.dicom.export import read_dicom
-from monai_cxrpair.cohort.dicom.reindex import remember, unchanged_since
+from monai_cxrpair.cohort.dicom.reindex import options_digest, remember, unchanged_since
 from monai_cxrpair.cohort.dicom.state import StateFile
-from monai_cxrpair.cohort.files import atomic_path, check_writable
+from monai_cxrpair.cohort.files import check_writable, write_csv
 from monai_cxrpair.cohort.labels import join_labels
 from monai_cxrpair.cohort.pixel_check import PixelCheck, check_all, leave_out_checked
 from monai_cxrpair.cohort.processes import Progress
@@ -112,14 +112,15 @@ def index_source(
     Raises:
         CxrPairError: Something is wrong with the source, the options or the output folder, or nothing is left.
     """
-    options = {name: value for name, value in locals().items() if name not in ("workers", "progress", "out")}
     source, out = Path(source), Path(out)
+    root, labels = Path(root) if root is not None else None, Path(labels) if labels is not None else None
+    options = options_digest({k: v for k, v in locals().items() if k not in ("workers", "progress", "out")})
     if out.suffix != ".parquet":
         raise CxrPairError(f"--out {out}: the name of a cohort file ends with .parquet")
     check_writable(out)
     rejects_file = out.with_suffix(".rejects.csv")
     file_format, table_file, raw = recognise(source, file_format)
-    base = Path(root) if root is not None else source if source.is_dir() else source.parent
+    base = root if root is not None else source if source.is_dir() else source.parent
     if not base.is_dir():
         raise CxrPairError(f"the root {base} is no folder")
     if column and file_format != "table":
@@ -131,7 +132,7 @@ def index_source(
         said = unchanged_since(state_file, options, outputs, root=base)
         if said is not None:
             return IndexResult(**said, out=out, rejects_file=rejects_file, unchanged=True)
-    label_table = read_text_table(Path(labels)) if labels is not None else None
+    label_table = read_text_table(labels) if labels is not None else None
     for_table, for_labels = _distribute(finding or {}, raw if file_format == "table" else None, label_table)
     state = None
     if raw is None:
@@ -158,8 +159,11 @@ def index_source(
     table = complete(reading.table, reading.findings)  # ranks the studies, while their ids still mean something
     table = table[[name for name in table.columns if not name.startswith("_")]]
     if deidentify:
-        table, mapping = without_identifiers(table, load_key(out.with_suffix(".key")))
-        write_mapping(mapping, out.with_suffix(".mapping.csv"))
+        key_file, mapping_file = out.with_suffix(".key"), out.with_suffix(".mapping.csv")
+        if mapping_file.exists() and not key_file.exists():
+            reading.notes.append(f"the key of the earlier cohort is gone: {key_file.name} is new, and so are all ids")
+        table, mapping = without_identifiers(table, load_key(key_file))
+        write_mapping(mapping, mapping_file)
     intake = {"files_seen": reading.files_seen, "rejected": dict(sorted(Counter(rejects["reason"]).items()))}
     cohort = Cohort(
         table,
@@ -171,7 +175,7 @@ def index_source(
     )
     cohort.write(out)  # last: where it is, the index is complete
     said = {"summary": {**cohort.summary(), **intake}, "notes": reading.notes}
-    if state is not None:
+    if state is not None and state.has_all(checked=check_pixels is not None):
         remember(state_file, state, options, outputs, said)
     return IndexResult(**said, out=out, rejects_file=rejects_file)
 
@@ -215,8 +219,7 @@ def _write_rejects(reading: Reading, path: Path) -> pd.DataFrame:
     """Write the rejects, and stop where nothing else is left."""
     reading.rejects.sort()
     rejects = pd.DataFrame(reading.rejects, columns=["path", "reason"]).astype("str")
-    with atomic_path(path) as temporary:
-        rejects.to_csv(temporary, index=False)
+    write_csv(rejects, path)
     if len(reading.table):
         return rejects
     counts = ", ".join(f"{reason} {n}" for reason, n in Counter(rejects["reason"]).most_common())

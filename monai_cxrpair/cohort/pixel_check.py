@@ -49,15 +49,20 @@ def check_all(
         if progress is not None:
             progress(number, len(paths))
         if len(found) == _PORTION or number == len(paths):
-            yield pd.DataFrame(found, index=range(number - len(found), number), columns=CHECKED.names)
+            # Of the schema's types, also where all values of a column are missing.
+            portion: pd.DataFrame = pa.Table.from_pylist(found, schema=CHECKED).to_pandas()
+            yield portion.set_axis(range(number - len(found), number))
             found = []
 
 
 def _check(check: PixelCheck, path: Path) -> dict[str, Any]:
     try:
         return {"decodable": True, **check(path)}
-    except CxrPairError:
-        return {"decodable": False}
+    except CxrPairError as error:
+        cause = error.__cause__
+        # What the system refuses (network, memory, disk) is no property of the file: it is tried again the next time.
+        for_now = isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno is not None)
+        return {} if for_now else {"decodable": False}
 
 
 def leave_out_checked(reading: Reading) -> None:

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -32,12 +34,20 @@ def in_processes(
     if workers == 1 or len(tasks) <= few:
         yield from map(work, tasks)
         return
-    # Forked children start at once; they only parse files and touch none of the parent's threads.
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=multiprocessing.get_context(method))
+    # Forked children start at once; they only parse files and touch none of the parent's threads. The system
+    # libraries of macOS do not bear a fork.
+    method = "fork" if sys.platform == "linux" else "spawn"
+    context = multiprocessing.get_context(method)
+    # Ctrl-C reaches all processes at once. A worker that it ends while it holds the queue's lock leaves the others,
+    # and this process, waiting for ever: only this process heeds it.
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_ignore_interrupts)
     try:
         yield from pool.map(work, tasks)
     except BrokenProcessPool as error:
         raise CxrPairError("a process that read files was killed (memory?): try --workers 1") from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -47,11 +47,12 @@ class Reading:
             self.table = self.table[~bad]
 
     def leave_out_unusable(self) -> None:
-        """Leave out the rows of a table that name no file, no patient or no study, and those whose path came before."""
+        """Leave out rows that name no file, no patient or no study, and those whose path (and frame) came before."""
         self.leave_out(self.table["path"].str.strip() == "", Reason.NO_PATH)
         self.leave_out(self.table["patient_id"].str.strip() == "", Reason.NO_PATIENT_ID)
         self.leave_out(self.table["study_id"].str.strip() == "", Reason.NO_STUDY_ID)
-        self.leave_out(self.table["path"].duplicated(), Reason.DUPLICATE)
+        keys = [name for name in ("path", "frame") if name in self.table]
+        self.leave_out(self.table.duplicated(keys), Reason.DUPLICATE)
         self.table = self.table.copy()
 
 

@@ -110,8 +110,9 @@ def check(table: pd.DataFrame, findings: Sequence[str]) -> None:
     clash = [name for name in findings if name in COLUMNS]
     if clash or len(set(findings)) != len(findings):
         raise CxrPairError(f"a finding has the name of another column: {', '.join(clash or findings)}")
-    for name in REQUIRED:
+    for name in IDENTIFIERS:
         broken(name, table[name].str.strip() == "", "must not be empty")
+    broken("path", table["path"] == "", "must not be empty")  # a file may be called by a blank
     broken("image_id", table["image_id"].duplicated(), "must be unique")
     patients = table["patient_id"].groupby(table["study_id"], sort=False).transform("first")
     broken("study_id", patients != table["patient_id"], "a study must belong to exactly one patient")
@@ -120,7 +121,7 @@ def check(table: pd.DataFrame, findings: Sequence[str]) -> None:
     broken("sex", ~table["sex"].isin(SEXES), "must be F, M, O or empty")
     age = table["age"]
     broken("age", age.notna() & ~age.between(0, OLDEST), f"must lie between 0 and {OLDEST} years")
-    outside = table["path"].str.startswith("/") | table["path"].str.contains(r"(?:^|/)\.\.(?:/|$)", regex=True)
+    outside = table["path"].str.startswith("/") | table["path"].str.contains(r"(?:^|/)\.\.(?:/|\Z)", regex=True)
     broken("path", outside, "must be relative to the root and stay beneath it")
     broken("frame", table["frame"] < 0, "must be 0 or more")
     for name in findings:

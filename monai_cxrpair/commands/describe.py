@@ -16,7 +16,7 @@ _JPEG_QUALITY = 85
 
 
 def describe(
-    file: Annotated[Path, typer.Argument(help="A cohort file, written by `cxrpair index`.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A cohort file, written by `cxrpair index`.")],
     html: Annotated[Path | None, typer.Option(help="Also write one self-contained page, with pictures.")] = None,
     pictures: Annotated[int, typer.Option(min=0, max=200, help="Radiographs on the page; 0: none.")] = 24,
     seed: Annotated[int, typer.Option(min=0, help="Another seed shows other radiographs.")] = 0,

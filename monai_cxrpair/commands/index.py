@@ -27,7 +27,7 @@ class SourceFormat(StrEnum):
 def index(
     source: Annotated[
         Path,
-        typer.Argument(help="A folder, DICOMDIR, .zip or .tar(.gz) of DICOM; a table; a data set."),
+        typer.Argument(metavar="SOURCE", help="A folder, DICOMDIR, .zip or .tar(.gz) of DICOM; a table; a data set."),
     ],
     out: Annotated[Path, typer.Option(help="The cohort file to write, *.parquet.")],
     file_format: Annotated[

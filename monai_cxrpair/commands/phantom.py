@@ -15,7 +15,7 @@ class PhantomFormat(StrEnum):
 
 
 def phantom(
-    out: Annotated[Path, typer.Argument(help="The folder to write to.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write to.")],
     patients: Annotated[int, typer.Option(min=1, help="Number of patients.")],
     file_format: Annotated[PhantomFormat, typer.Option("--format", help="File format.")] = PhantomFormat.DICOM,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,

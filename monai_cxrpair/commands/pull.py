@@ -20,20 +20,31 @@ def pull(
     ],
     out: Annotated[Path, typer.Option(help="The folder to pull to; a pull into it goes on where the last one ended.")],
     dates: Annotated[
-        str | None, typer.Option(metavar="FIRST-LAST", help="Study dates, YYYYMMDD-YYYYMMDD, both included.")
+        str | None,
+        typer.Option(
+            metavar="FIRST-LAST", help="Study dates, YYYYMMDD-YYYYMMDD, both included; either may be missing."
+        ),
     ] = None,
     accessions: Annotated[
         Path | None, typer.Option(help="Accession numbers: one per line, or a table with a column AccessionNumber.")
     ] = None,
-    modality: Annotated[list[str] | None, typer.Option(help="Modality of a series; default: DX and CR.")] = None,
+    modality: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Modality of a series; default: DX and CR.")
+    ] = None,
     body_part: Annotated[
         list[str] | None,
-        typer.Option(help="Body part of a series, such as CHEST; series without one are pulled too. Default: any."),
+        typer.Option(
+            metavar="NAME",
+            help="Body part of a series, such as CHEST; series without one are pulled too. Default: any.",
+        ),
     ] = None,
-    aet: Annotated[str, typer.Option(help="DIMSE: our own AE title.")] = "CXRPAIR",
+    aet: Annotated[str, typer.Option(metavar="AET", help="DIMSE: our own AE title.")] = "CXRPAIR",
     method: Annotated[Method, typer.Option(help="DIMSE: C-GET or C-MOVE.")] = Method.GET,
     bind: Annotated[
-        str | None, typer.Option(help="C-MOVE: IP address of this machine to receive at; 127.0.0.1 for a local server.")
+        str | None,
+        typer.Option(
+            metavar="IP", help="C-MOVE: IP address of this machine to receive at; 127.0.0.1 for a local server."
+        ),
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="C-MOVE: port to receive at.")] = 11112,
     parallel: Annotated[int, typer.Option(min=1, max=32, help="Studies, and so connections, at a time.")] = 4,

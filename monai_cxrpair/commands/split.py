@@ -1,3 +1,4 @@
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,33 +14,47 @@ _SIZE_HELP = "below 1 a fraction of the patients, else a number of patients"
 _TABLE_HELP = "Table of radiographs, studies or patients on the {} side; may be given several times."
 
 
+class Rest(StrEnum):
+    """Where patients go that no table names."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+    NONE = "none"
+
+
 def split(
-    file: Annotated[Path, typer.Argument(help="A cohort file, written by `cxrpair index`.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A cohort file, written by `cxrpair index`.")],
     out: Annotated[Path, typer.Option(help="The split file to write, *.json.")],
     test: Annotated[float, typer.Option(min=0, help=f"Size of the test side: {_SIZE_HELP}.")] = 0.0,
     validation: Annotated[float, typer.Option(min=0, help=f"Size of the validation side: {_SIZE_HELP}.")] = 0.0,
     stratify: Annotated[
-        list[str] | None, typer.Option(metavar="FINDING", help="Share this finding out evenly; default: all; or none.")
+        list[str] | None,
+        typer.Option(metavar="FINDING", help="Share this finding out evenly; none: no finding; default: all."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sides and of the label draws.")] = 0,
-    train_file: Annotated[list[Path] | None, typer.Option(help=_TABLE_HELP.format("train"))] = None,
-    validation_file: Annotated[list[Path] | None, typer.Option(help=_TABLE_HELP.format("validation"))] = None,
-    test_file: Annotated[list[Path] | None, typer.Option(help=_TABLE_HELP.format("test"))] = None,
-    split_table: Annotated[Path | None, typer.Option(help="Table with a column `split`.")] = None,
+    train_file: Annotated[list[Path] | None, typer.Option(metavar="TABLE", help=_TABLE_HELP.format("train"))] = None,
+    validation_file: Annotated[
+        list[Path] | None, typer.Option(metavar="TABLE", help=_TABLE_HELP.format("validation"))
+    ] = None,
+    test_file: Annotated[list[Path] | None, typer.Option(metavar="TABLE", help=_TABLE_HELP.format("test"))] = None,
+    split_table: Annotated[Path | None, typer.Option(metavar="TABLE", help="Table with a column `split`.")] = None,
     published: Annotated[bool, typer.Option("--published", help="Take the split that the dataset came with.")] = False,
-    rest: Annotated[
-        str, typer.Option(help="Side of patients that no table names: train, validation, test or none.")
-    ] = "none",
+    rest: Annotated[Rest, typer.Option(help="Side of patients that no table names.")] = Rest.NONE,
     leave_out_overlap: Annotated[
         bool, typer.Option("--leave-out-overlap", help="Leave out of train (or validation) who overlaps with test.")
     ] = False,
-    finding: Annotated[str | None, typer.Option(help="Finding of the label draws; default: the only one.")] = None,
+    finding: Annotated[
+        str | None, typer.Option(metavar="FINDING", help="Finding of the label draws; default: the only one.")
+    ] = None,
     label_fraction: Annotated[
-        list[float] | None, typer.Option(help="Draw this share of the labelled train studies; several times for more.")
+        list[float] | None,
+        typer.Option(metavar="SHARE", help="Draw this share of the labelled train studies; several times for more."),
     ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Draws of each label fraction.")] = 5,
     draw_file: Annotated[
-        list[Path] | None, typer.Option(help="Table of one draw that somebody else made; with one --label-fraction.")
+        list[Path] | None,
+        typer.Option(metavar="TABLE", help="Table of one draw that somebody else made; with one --label-fraction."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,7 +65,7 @@ def split(
     """
     files = {"train": train_file or [], "validation": validation_file or [], "test": test_file or []}
     external = published or split_table is not None or any(files.values())
-    _check_usage(out, external, by_size=bool(test or validation), stratify=bool(stratify), rest=rest)
+    _check_usage(out, external, by_size=bool(test or validation), stratify=bool(stratify))
     if published and (split_table is not None or any(files.values())):
         raise typer.BadParameter("--published and tables of sides cannot be used together")
     if draw_file and len(label_fraction or []) != 1:
@@ -73,8 +88,8 @@ def split(
     if external:
         named = published_sides(cohort) if published else sides_of_tables(cohort, files, split_table)
         sides, notes = named.sides, named.notes
-        if rest != "none":
-            sides = put_rest(sides, links.groups, rest)
+        if rest is not Rest.NONE:
+            sides = put_rest(sides, links.groups, rest.value)
         must_leave, _ = check_sides(cohort, links, sides)
         if leave_out_overlap:
             sides = np.where(must_leave, -1, sides)
@@ -84,7 +99,7 @@ def split(
             "name": "published" if published else "tables",
             "tables": names | ({"split": [split_table.name]} if split_table is not None else {}),
             "matched": list(notes),
-            "rest": rest,
+            "rest": rest.value,
             "overlap_left_out": int(must_leave.sum()) if leave_out_overlap else 0,
         }
     else:
@@ -134,11 +149,9 @@ def split(
     typer.echo(f"Split: {out} (hash {content['hash'][:12]})")
 
 
-def _check_usage(out: Path, external: bool, *, by_size: bool, stratify: bool, rest: str) -> None:
+def _check_usage(out: Path, external: bool, *, by_size: bool, stratify: bool) -> None:
     if out.suffix != ".json":
         raise typer.BadParameter(f"{out}: the name of a split file ends with .json", param_hint="--out")
-    if rest not in ("none", "train", "validation", "test"):
-        raise typer.BadParameter(f"{rest!r}: it must be train, validation, test or none", param_hint="--rest")
     if external and (by_size or stratify):
         raise typer.BadParameter("sizes and --stratify are for a split of our own, not for one that tables give")
     if not external and not by_size:
@@ -148,6 +161,8 @@ def _check_usage(out: Path, external: bool, *, by_size: bool, stratify: bool, re
 def _table(content: dict[str, Any], findings: list[str]) -> "Table":
     from rich.table import Table
 
+    from monai_cxrpair.cohort.describe.table_one import percent
+
     # As many findings as fit into a terminal; --json has all.
     table = Table("side", "patients", "studies", "radiographs", *[f"{name} present" for name in findings])
     for side, count in content["counts"].items():
@@ -156,6 +171,6 @@ def _table(content: dict[str, Any], findings: list[str]) -> "Table":
         shares = []
         for name in findings:
             present, absent = count["findings"][name]["present"], count["findings"][name]["absent"]
-            shares.append(f"{present / (present + absent):.2%}" if present + absent else "-")
+            shares.append(percent(present, present + absent, 2) + " %" if present + absent else "–")
         table.add_row(side, *[f"{count[key]:,}" for key in ("patients", "studies", "radiographs")], *shares)
     return table

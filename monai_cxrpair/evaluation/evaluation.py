@@ -87,7 +87,7 @@ class LinearEvaluation:
         said = check_no_leak(self.encoder_file, cohort=self.whole_cohort, split=whole_split)
         dataset: RadiographCacheDataset = self.dataloader.dataset  # type: ignore[assignment]
         cohort = dataset.cohort
-        labels = labels_of(cohort, self.finding)
+        labels = cohort.labels(self.finding)
         split = whole_split.within(cohort)
         if not len(split.test_rows):
             raise CxrPairError(f"split_file {self.split_file} has nobody on the test side: there is nothing to test on")
@@ -214,21 +214,13 @@ class LinearEvaluation:
         write_text(table.to_csv(index=False, float_format="%.6f"), self.output_dir / "predictions.csv")
 
 
-def labels_of(cohort: Cohort, finding: str) -> npt.NDArray[np.float64]:
-    """A finding as float64 (N,): 1, 0, -1 uncertain, NaN missing.
+def labelled(cohort: Cohort, finding: str) -> Cohort:
+    """The radiographs with a label of `finding`, uncertain ones included: only these need to be read.
 
     Raises:
         CxrPairError: the cohort has no such finding, or no label of it.
     """
-    if finding not in cohort.findings:
-        there = ", ".join(cohort.findings) or "none; join them with `cxrpair index --labels FILE`"
-        raise CxrPairError(f"finding is {finding!r}: the cohort has {there}")
-    return np.asarray(cohort.table[finding].to_numpy(dtype=np.float64, na_value=np.nan))
-
-
-def labelled(cohort: Cohort, finding: str) -> Cohort:
-    """The radiographs with a label of `finding`, uncertain ones included: only these need to be read."""
-    labels = labels_of(cohort, finding)
+    labels = cohort.labels(finding)
     if np.isnan(labels).all():
         raise CxrPairError(
             f"finding {finding!r} has no label in the cohort: join some with `cxrpair index --labels FILE`"

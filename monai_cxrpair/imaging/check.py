@@ -12,7 +12,7 @@ from os import PathLike
 import numpy as np
 import numpy.typing as npt
 
-from monai_cxrpair.cohort.dicom.file import quiet_pydicom
+from monai_cxrpair.cohort.dicom.guard import quiet_pydicom
 from monai_cxrpair.imaging.collimation import find_exposed_field
 from monai_cxrpair.imaging.perceptual import perceptual_hash
 from monai_cxrpair.imaging.read import read_radiograph_with_info

@@ -23,7 +23,7 @@ from pydicom import dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_modality_lut
+from pydicom.pixels import apply_modality_lut, get_decoder
 from pydicom.uid import ImplicitVRLittleEndian
 
 from monai_cxrpair.cohort.dicom.rules import MAX_PIXELS
@@ -73,15 +73,13 @@ def read_dicom(source: Path | BinaryIO, *, name: str = "") -> tuple[npt.NDArray[
         dataset = _read_dataset(source)
         _check_header(dataset)
         _check_codestream(dataset)
-        stored = dataset.pixel_array
+        stored = _decoded(dataset)
         if stored.ndim != 2:
             raise CxrPairError(f"pixels of shape {stored.shape}, a radiograph has rows and columns only")
         return to_radiograph(stored, dataset)
     except CxrPairError as error:
         raise CxrPairError(f"{name}: {error}") from error
-    # What pydicom and its decoders are known to raise on damaged files, and on encodings nobody can decode.
-    except (InvalidDicomError, OSError, RecursionError, ValueError, AttributeError, RuntimeError, TypeError, KeyError,
-            NotImplementedError, EOFError, MemoryError) as error:  # fmt: skip
+    except Exception as error:  # a parser and decoders that are fed foreign bytes may raise anything
         reason = " ".join(str(error).split())[:200]
         raise CxrPairError(f"{name}: the pixels cannot be read ({type(error).__name__}: {reason})") from error
 
@@ -215,6 +213,22 @@ def _check_codestream(dataset: Any) -> None:
             f"the header says {dataset.Rows} x {dataset.Columns} pixels, the compressed picture "
             f"{claimed[0]} x {claimed[1]}"
         )
+
+
+def _decoded(dataset: Any) -> npt.NDArray[Any]:
+    """Decode with the first decoder that can, but never with gdcm: a damaged JPEG makes it abort the process."""
+    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    plugins = [name for name in decoder.available_plugins if name != "gdcm"]
+    if not plugins:
+        return np.asarray(dataset.pixel_array)
+    for number, name in enumerate(plugins, 1):
+        dataset.pixel_array_options(decoding_plugin=name)
+        try:
+            return np.asarray(dataset.pixel_array)
+        except Exception:  # the next one may bear what this one does not
+            if number == len(plugins):
+                raise
+    raise AssertionError("the last decoder has returned or raised")
 
 
 def _first(value: Any) -> float | None:

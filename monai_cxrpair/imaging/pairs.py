@@ -15,8 +15,8 @@ from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging.augment import Augmentation, apply_views
 from monai_cxrpair.imaging.cache import RadiographCacheDataset
 from monai_cxrpair.pairing import Affinity, PairCriterion, PairSampler, metadata_codes
+from monai_cxrpair.pairing.candidates import require_patients
 from monai_cxrpair.pairing.codes import CODES
-from monai_cxrpair.pairing.sampler import require_patients
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ class PairCacheDataset(RadiographCacheDataset):
             length of the dataset is theirs, so that loaders and samplers go over nothing else.
 
     Raises:
-        CxrPairError: a setting out of range; more unreadable radiographs than allowed.
+        CxrPairError: a setting out of range; a rule for a cohort without patient ids; more unreadable radiographs
+            than allowed.
     """
 
     def __init__(
@@ -60,7 +61,8 @@ class PairCacheDataset(RadiographCacheDataset):
         max_unreadable: float = 0.01,
     ) -> None:
         criterion = PairCriterion.from_config(pairing)  # before the images are read: a typing mistake shows at once
-        require_patients(cohort, criterion)
+        if criterion is not None:
+            require_patients(cohort)
         self.affinity = Affinity.from_config(affinity)
         if self.affinity is not None and not cohort.patients_known:
             raise CxrPairError(f"the {cohort.source} cohort has no patient ids to find positives by: set affinity null")

@@ -2,7 +2,7 @@
 
 All frontal chest radiographs look alike, so the usual 64 bits (signs of the 8 x 8 lowest DCT coefficients) are as near
 for strangers as for copies. Here are 24 x 24: what a copy keeps and a stranger does not are ribs, markers and lines.
-`cohort.near_duplicates` says how many bits may differ and what that was measured on.
+`cohort.split.near_duplicates` says how many bits may differ and what that was measured on.
 """
 
 import cv2

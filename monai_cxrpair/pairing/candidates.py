@@ -27,12 +27,26 @@ def laterality_codes(laterality: npt.ArrayLike) -> Ints:
     return np.where(values == "frontal", FRONTAL, np.where(values == "lateral", LATERAL, UNKNOWN)).astype(np.int64)
 
 
+def require_patients(cohort: Cohort) -> None:
+    """Refuse to choose partners by patient where nobody knows the patients (VinDr-CXR, RSNA).
+
+    Raises:
+        CxrPairError: The cohort has no patient ids.
+    """
+    if not cohort.patients_known:
+        raise CxrPairError(
+            f"the {cohort.source} cohort has no patient ids, so no partner can be chosen by patient: set "
+            "`pairing: null` (plain MoCo), or train on a data set with patient ids and use this one for evaluation"
+        )
+
+
 def build_index(cohort: Cohort, criterion: PairCriterion) -> CandidateIndex:
     """Find the candidates of every radiograph under `criterion`.
 
     Raises:
-        CxrPairError: a finding that the cohort does not have, or lists of candidates that would be too long.
+        CxrPairError: no patient ids, a finding that is not there, or lists of candidates that would be too long.
     """
+    require_patients(cohort)
     return _sized(criterion, partial(_find_in_cohort, cohort))
 
 

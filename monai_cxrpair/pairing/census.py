@@ -9,13 +9,12 @@ import numpy.typing as npt
 
 from monai_cxrpair.cohort import Cohort
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.pairing.candidates import build_index
+from monai_cxrpair.pairing.candidates import build_index, require_patients
 from monai_cxrpair.pairing.census_distance import by_distance
 from monai_cxrpair.pairing.criterion import PairCriterion, Relation
 from monai_cxrpair.pairing.index import CandidateIndex, Ints
 from monai_cxrpair.pairing.properties import finding_codes
 from monai_cxrpair.pairing.queue_size import expected_relatives
-from monai_cxrpair.pairing.sampler import require_patients
 
 BINS = 18  # of the share of candidates that disagree, as in the paper's Figure 2
 # Names of the buckets and the largest size that is still in them; what is above is in the last one.
@@ -55,7 +54,7 @@ def census(
     Raises:
         CxrPairError: The cohort has no patient ids.
     """
-    require_patients(cohort, PairCriterion())
+    require_patients(cohort)
     carried = {name: finding_codes(cohort.table[name]) for name in cohort.findings}
     rules: list[dict[str, Any]] = []
     for study, laterality in product(get_args(Relation), repeat=2):

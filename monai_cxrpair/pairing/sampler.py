@@ -16,19 +16,6 @@ from monai_cxrpair.pairing.index import Ints
 logger = logging.getLogger(__name__)
 
 
-def require_patients(cohort: Cohort, criterion: PairCriterion | None) -> None:
-    """Refuse to choose partners by patient where nobody knows the patients; plain MoCo (None) needs none.
-
-    Raises:
-        CxrPairError: The cohort has no patient ids (VinDr-CXR, RSNA), and there is a criterion.
-    """
-    if criterion is not None and not cohort.patients_known:
-        raise CxrPairError(
-            f"the {cohort.source} cohort has no patient ids, so no partner can be chosen by patient: set "
-            "`pairing: null` (plain MoCo), or train on a data set with patient ids and use this one for evaluation"
-        )
-
-
 class PairSampler:
     """Draws partners uniformly from S_c(x), fresh in every call (paper section 3.1).
 
@@ -46,7 +33,6 @@ class PairSampler:
     """
 
     def __init__(self, cohort: Cohort, criterion: PairCriterion | None, *, seed: int = 0) -> None:
-        require_patients(cohort, criterion)
         self.criterion = criterion
         self._index = None if criterion is None else build_index(cohort, criterion)
         self._sizes = np.zeros(len(cohort), dtype=np.int64) if self._index is None else self._index.sizes

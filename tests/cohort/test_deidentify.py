@@ -101,3 +101,13 @@ def test_a_collision_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monai_cxrpair.cohort.deidentify._digest", lambda *_: b"\0" * 32)
     with pytest.raises(CxrPairError, match="same hash"):
         pseudonyms(pd.Series(["a", "b"], dtype="str"), "patient", KEY)
+
+
+def test_a_lost_key_is_told(make_dicom: Callable[..., Path], tmp_path: Path) -> None:
+    make_dicom("1")
+    first = index_source(tmp_path / "pacs", out=tmp_path / "c.parquet")
+    (tmp_path / "c.key").unlink()
+    make_dicom("2", SOPInstanceUID="1.2")
+    second = index_source(tmp_path / "pacs", out=tmp_path / "c.parquet")
+    assert not any("key" in note for note in first.notes)
+    assert any("key of the earlier cohort is gone" in note for note in second.notes)

@@ -1,9 +1,11 @@
 """A real PACS for the tests: Orthanc from Debian, on loopback ports, with the project's own phantom in it."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -52,7 +54,8 @@ class Orthanc:
         files = sorted(map(str, folder.rglob("*.dcm")))
         listing = self.folder / "to-send.txt"
         listing.write_text("\n".join(files))
-        command = ["storescu", "-xf", str(_storescu_config(self.folder)), "Any", "-aec", "ORTHANC", "127.0.0.1"]
+        program = _dcmtk("storescu") or "storescu"
+        command = [program, "-xf", str(_storescu_config(self.folder)), "Any", "-aec", "ORTHANC", "127.0.0.1"]
         # Four senders at a time: most of the time each waits for a delayed TCP acknowledgement.
         done = subprocess.run(
             ["xargs", "-a", str(listing), "-d", "\n", "-P", "4", "-n", "25", *command, str(self.dicom_port)],
@@ -62,6 +65,13 @@ class Orthanc:
             check=False,
         )
         assert done.returncode == 0, done.stderr[-2000:]
+
+
+def _dcmtk(name: str) -> str | None:
+    """Find a program of DCMTK; an environment has scripts of pynetdicom under the same names."""
+    own = Path(sys.prefix) / "bin"
+    folders = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if Path(folder) != own]
+    return shutil.which(name, path=os.pathsep.join(folders))
 
 
 def _storescu_config(folder: Path) -> Path:
@@ -148,7 +158,7 @@ def _ready(orthanc: Orthanc, process: subprocess.Popen[bytes]) -> bool:
 def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     """An empty Orthanc for the tests of one file; it ends with them, whatever becomes of them."""
     plugin = next((path for path in _PLUGINS if path.exists()), None)
-    missing = [name for name, there in [("Orthanc", _orthanc()), ("storescu", shutil.which("storescu"))] if not there]
+    missing = [name for name, there in [("Orthanc", _orthanc()), ("storescu", _dcmtk("storescu"))] if not there]
     if missing or plugin is None:
         missing += [] if plugin else ["the DICOMweb plugin of Orthanc"]
         pytest.skip(f"no {', '.join(missing)} here (Debian: apt-get install orthanc orthanc-dicomweb dcmtk)")

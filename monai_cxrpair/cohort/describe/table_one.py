@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from monai_cxrpair.cohort import schema
+from monai_cxrpair.cohort.cohort import count_states
 from monai_cxrpair.errors import CxrPairError
 
 DEFAULT_FINDING = "pleural_effusion"
@@ -81,15 +82,7 @@ def one_column(table: pd.DataFrame, findings: Sequence[str], *, group: str) -> d
         "sex": sexes(table),
         "laterality": {name: int(laterality.get(name, 0)) for name in schema.LATERALITIES},
         "views": {str(name): int(count) for name, count in positions.items()},
-        "findings": {
-            name: {
-                "present": int((table[name] == 1).sum()),
-                "absent": int((table[name] == 0).sum()),
-                "uncertain": int((table[name] == -1).sum()),
-                "missing": int(table[name].isna().sum()),
-            }
-            for name in findings
-        },
+        "findings": {name: count_states(table[name]) for name in findings},
     }
 
 

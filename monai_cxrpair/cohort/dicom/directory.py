@@ -8,12 +8,11 @@ import numpy as np
 import pydicom
 
 from monai_cxrpair.cohort.dicom.archives import safe_name
-from monai_cxrpair.cohort.dicom.file import quiet_pydicom
+from monai_cxrpair.cohort.dicom.file import DICOMDIR, is_marked
+from monai_cxrpair.cohort.dicom.guard import quiet_pydicom
 from monai_cxrpair.cohort.dicom.walk import Listing, list_files, printable
 from monai_cxrpair.cohort.rejects import Reason
 from monai_cxrpair.errors import CxrPairError
-
-_DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage, PS3.4 Annex I
 
 
 @dataclass(frozen=True)
@@ -32,15 +31,12 @@ def listed_files(source: Path, *, root: Path) -> Directory | None:
     Raises:
         CxrPairError: It is a DICOMDIR that cannot be read.
     """
-    if not source.is_file():
+    if not (source.is_file() and is_marked(source)):
         return None
-    with source.open("rb") as file:
-        if file.read(132)[128:] != b"DICM":
-            return None
     with quiet_pydicom():
         try:
             dataset = pydicom.dcmread(source, stop_before_pixels=True)
-            if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) != _DICOMDIR:
+            if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) != DICOMDIR:
                 return None
             records = [record.get("ReferencedFileID") for record in dataset.DirectoryRecordSequence]
         except Exception as error:  # a parser that is fed foreign bytes may raise anything
@@ -60,7 +56,11 @@ def listed_files(source: Path, *, root: Path) -> Directory | None:
             rejects.append((path, Reason.MISSING_FILE))
     chosen = np.array(sorted(set(rows)), dtype=np.int64)
     listing = Listing(
-        files=[everything.files[row] for row in chosen], sizes=everything.sizes[chosen], times=everything.times[chosen]
+        files=[everything.files[row] for row in chosen],
+        sizes=everything.sizes[chosen],
+        times=everything.times[chosen],
+        folders=everything.folders,  # a file that is missing now may come
+        folder_times=everything.folder_times,
     )
     return Directory(listing, rejects)
 

@@ -5,21 +5,15 @@ take `MAX_HEADER` bytes and `MAX_SECONDS`.
 """
 
 import io
-import logging
-import signal
 import struct
-import threading
-import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from pathlib import Path
 from typing import Any, BinaryIO
 
-import pydicom
 from pydicom.filereader import data_element_generator, read_partial
 from pydicom.tag import BaseTag
 
+from monai_cxrpair.cohort.dicom.guard import time_limit
 from monai_cxrpair.cohort.dicom.header import CHARACTER_SET, RADIOGRAPH, TAGS, Header, Pixels
 from monai_cxrpair.cohort.rejects import Reason
 
@@ -32,7 +26,7 @@ _LAST_WANTED = max(_WANTED)
 _UNDEFINED = 0xFFFFFFFF
 _IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 _BIG_ENDIAN, _DEFLATED = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
-_DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage, PS3.4 Annex I
+DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage, PS3.4 Annex I
 _ITEM, _END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 # Without the `DICM` mark only files that start with one of these groups (file meta, identifying group, ACR-NEMA's
 # length-to-end) are worth a try; pydicom would "read" HTML, PNG or CSV without an error.
@@ -44,48 +38,10 @@ MAX_VALUE = 1 << 20  # bytes of one element that is looked at
 MAX_SECONDS = 10.0  # for one header; a usual one takes a ten-thousandth of it
 
 
-class _TooLong(BaseException):
-    """Raised by the clock into whatever is running; no parser catches it by mistake."""
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt the block after some time; only in the main thread of a process, where Python takes signals.
-
-    Raises:
-        TimeoutError: The time was over.
-    """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def ring(number: int, frame: FrameType | None) -> None:
-        raise _TooLong
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    except _TooLong:
-        raise TimeoutError(f"took longer than {seconds:g} s") from None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom from printing: its warnings quote values, which may be a patient's."""
-    settings = pydicom.config.settings
-    logger = logging.getLogger("pydicom")
-    before, disabled = settings.reading_validation_mode, logger.disabled
-    settings.reading_validation_mode, logger.disabled = pydicom.config.IGNORE, True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        settings.reading_validation_mode, logger.disabled = before, disabled
+def is_marked(path: Path) -> bool:
+    """Say whether a file has the mark of DICOM (PS3.10 7.1), as a DICOMDIR has."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def read_header(file: BinaryIO, size: int) -> Header | Reason:
@@ -107,7 +63,7 @@ def read_header(file: BinaryIO, size: int) -> Header | Reason:
         if not marked and head[:2] not in _FIRST_GROUPS:
             return Reason.NOT_DICOM
         start, syntax, kind = _file_meta(head) if marked else (0, "", "")
-        if kind == _DICOMDIR:
+        if kind == DICOMDIR:
             return Reason.DICOMDIR
         header: Header | Reason | None = _from_head(file, size, head, start, syntax)
         if header is None:
@@ -231,7 +187,7 @@ def _with_pydicom(file: BinaryIO, size: int, *, deflated: bool) -> Header | Reas
 
     source: Any = file if deflated else _Bounded(file)
     dataset = read_partial(source, stop_when=at_pixels, defer_size=MAX_VALUE, force=True, specific_tags=_WANTED)
-    if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == _DICOMDIR:
+    if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == DICOMDIR:
         return Reason.DICOMDIR
     return Header({int(tag): dataset.get_item(tag) for tag in dataset.keys()}, found)  # noqa: SIM118 - raw elements
 

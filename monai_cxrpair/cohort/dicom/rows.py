@@ -13,12 +13,14 @@ import pyarrow as pa
 
 from monai_cxrpair.cohort import views
 from monai_cxrpair.cohort.dicom import archives
-from monai_cxrpair.cohort.dicom.file import quiet_pydicom, read_header
+from monai_cxrpair.cohort.dicom.file import read_header
+from monai_cxrpair.cohort.dicom.guard import quiet_pydicom
 from monai_cxrpair.cohort.dicom.header import Header
 from monai_cxrpair.cohort.dicom.rules import reason_against
 from monai_cxrpair.cohort.readers.columns import parse_age, parse_sex
 from monai_cxrpair.cohort.readers.paths import names_patient
 from monai_cxrpair.cohort.rejects import Reason
+from monai_cxrpair.cohort.schema import OLDEST
 
 _DESCRIPTIONS = (
     *("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription", "PostprocessingFunction"),
@@ -35,6 +37,7 @@ SCHEMA = pa.schema(
         *((name, pa.string()) for name in ("_acquired", "_sources")),
         *((name, pa.bool_()) for name in ("_names_patient", "_no_body_part", "_bad_age")),
         *((name, pa.bool_()) for name in ("_for_processing", "_burned_in")),
+        ("_again", pa.bool_()),  # it could not be opened, which may be otherwise the next time
     ]
 )
 _EMPTY: dict[str, Any] = dict.fromkeys(SCHEMA.names)
@@ -66,7 +69,8 @@ def _rows(root: Path, name: str) -> Iterator[dict[str, Any]]:
         with io.FileIO(handle) as file:
             found = _row(file, os.fstat(handle).st_size, name) if _is_regular(handle) else Reason.UNREADABLE
     except OSError:
-        found = Reason.UNREADABLE
+        yield {**_EMPTY, "path": name, "reason": str(Reason.UNREADABLE), "_again": True}
+        return
     yield found if isinstance(found, dict) else {**_EMPTY, "path": name, "reason": str(found)}
 
 
@@ -77,8 +81,9 @@ def _rows_in_archive(root: Path, name: str) -> Iterator[dict[str, Any]]:
             found = _row(file, size, path) if file is not None else reason
             row = found if isinstance(found, dict) else {**_EMPTY, "path": path, "reason": str(found)}
             yield {**row, "path": path.encode("utf-8", "backslashreplace").decode(), "file": name}
-    except (RuntimeError, *archives.DAMAGED):
-        yield {**_EMPTY, "path": name, "file": name, "reason": str(Reason.ARCHIVE)}
+    except (RuntimeError, *archives.DAMAGED) as error:
+        again = isinstance(error, OSError) and error.errno is not None  # the system's, and not of what is in it
+        yield {**_EMPTY, "path": name, "file": name, "reason": str(Reason.ARCHIVE), "_again": again}
 
 
 def _is_regular(handle: int) -> bool:
@@ -143,9 +148,13 @@ def _view(
 
 @lru_cache(maxsize=4096)
 def _day(written: str) -> date | None:
-    """Read a DICOM date (PS3.5 6.2, DA), also with the dots of ACR-NEMA."""
+    """Read a DICOM date (PS3.5 6.2, DA), also with the dots of ACR-NEMA; one before X-rays were found is none."""
+    digits = written.replace(".", "")[:8]
+    if len(digits) < 8 or not digits.isdecimal():  # strptime would take 202011 for the first of January
+        return None
     try:
-        return datetime.strptime(written.replace(".", "")[:8], "%Y%m%d").date()
+        day = datetime.strptime(digits, "%Y%m%d").date()
+        return day if day.year >= 1895 else None
     except ValueError:
         return None
 
@@ -166,4 +175,5 @@ def _moment(day_written: str, time_written: str) -> datetime | None:
 def _age_at(taken: datetime | None, born: date | None) -> float:
     if taken is None or born is None or born > taken.date():
         return float("nan")
-    return float((taken.date() - born).days // 365.25)
+    age = float((taken.date() - born).days // 365.25)
+    return age if age <= OLDEST else float("nan")

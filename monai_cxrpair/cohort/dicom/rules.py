@@ -29,7 +29,7 @@ def reason_against(header: Header) -> Reason | None:
     """Ask the rules one after the other.
 
     Args:
-        header: The elements of `dicom_header.KEYWORDS`.
+        header: The elements of `header.KEYWORDS`.
 
     Returns:
         The first reason against the object, or None for a chest radiograph that can be used.
@@ -91,8 +91,8 @@ def _not_readable(header: Header) -> Reason | None:
 
 
 def _nobodys(header: Header) -> Reason | None:
-    if not header.text("PatientID"):
+    if not header.text("PatientID").strip():  # a full-width blank is one, too
         return Reason.NO_PATIENT_ID
-    if not header.text("StudyInstanceUID"):
+    if not header.text("StudyInstanceUID").strip():
         return Reason.NO_STUDY_ID
-    return None if header.text("SOPInstanceUID") else Reason.NO_SOP_INSTANCE_UID
+    return None if header.text("SOPInstanceUID").strip() else Reason.NO_SOP_INSTANCE_UID

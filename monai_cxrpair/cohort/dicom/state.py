@@ -4,9 +4,11 @@ The state holds identifiers as they stand in the headers and is for the owner of
 It is three Arrow tables in one file: the files with size and time, the folders with their times, the rows.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pydicom
 
-from monai_cxrpair import __version__
+import monai_cxrpair
 from monai_cxrpair.cohort.dicom.rows import SCHEMA
 from monai_cxrpair.cohort.dicom.walk import UNTRUSTED, Listing
 from monai_cxrpair.cohort.files import atomic_path
 from monai_cxrpair.cohort.pixel_check import CHECKED
 
 _METADATA = b"cxrpair-state"
-_FORMAT = f"1/{__version__}"  # another version may judge a header differently: all is read again
 ROWS = pa.schema([*SCHEMA, *CHECKED])
 
 
@@ -39,6 +41,13 @@ class State:
     listing: Listing
     rows: pa.Table
     about: dict[str, Any] = field(default_factory=dict)
+
+    def has_all(self, *, checked: bool) -> bool:
+        """Say whether every file could be opened, and, where pixels are checked, those of every radiograph."""
+        if pc.any(self.rows["_again"]).as_py():
+            return False
+        open_ = pc.and_(pc.is_null(self.rows["reason"]), pc.is_null(self.rows["decodable"]))
+        return not (checked and pc.any(open_).as_py())
 
 
 class StateFile:
@@ -58,7 +67,7 @@ class StateFile:
             with pa.memory_map(str(self.path)) as file:
                 with pa.ipc.open_stream(file) as stream:
                     metadata = json.loads(stream.schema.metadata[_METADATA])
-                    if (metadata["format"], metadata["root"]) != (_FORMAT, self._root):
+                    if (metadata["format"], metadata["root"]) != (_format(), self._root):
                         return None
                     files = stream.read_all()
                 with pa.ipc.open_stream(file) as stream:
@@ -82,12 +91,21 @@ class StateFile:
         """Write the state at once or not at all, for the owner only."""
         files = pa.table({"name": state.listing.files, "size": state.listing.sizes, "time": state.listing.times})
         folders = pa.table({"name": pa.array(state.listing.folders, pa.string()), "time": state.listing.folder_times})
-        metadata = {"format": _FORMAT, "root": self._root, "about": state.about}
+        metadata = {"format": _format(), "root": self._root, "about": state.about}
         files = files.replace_schema_metadata({_METADATA: json.dumps(metadata).encode()})
         with atomic_path(self.path) as temporary, pa.OSFile(str(temporary), "wb") as file:
             for table in (files, folders, state.rows):
                 with pa.ipc.new_stream(file, table.schema) as stream:
                     stream.write_table(table)
+
+
+@lru_cache(maxsize=1)
+def _format() -> str:
+    """Name layout and code: other code, also of the same version, may judge a file differently, and reads all again."""
+    digest = hashlib.sha256(pydicom.__version__.encode())
+    for path in sorted(Path(monai_cxrpair.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return f"1/{monai_cxrpair.__version__}/{digest.hexdigest()}"
 
 
 def divide(state: State | None, listing: Listing) -> tuple[pa.Table, list[str]]:
@@ -108,7 +126,9 @@ def divide(state: State | None, listing: Listing) -> tuple[pa.Table, list[str]]:
     same &= (old.sizes[at] == listing.sizes) & (old.times[at] == listing.times)
     names = np.asarray(listing.files, dtype=object)
     owners = pc.coalesce(state.rows["file"], state.rows["path"])
+    again = owners.filter(pc.fill_null(state.rows["_again"], False))
     kept = pc.is_in(owners, value_set=pa.array(names[same], pa.string()))
+    kept = pc.and_(kept, pc.invert(pc.is_in(owners, value_set=again.combine_chunks())))
     known = set(owners.filter(kept).to_pylist())
     return state.rows.filter(kept), [name for name in listing.files if name not in known]
 

@@ -11,7 +11,7 @@ def raw_twins(table: pd.DataFrame) -> "pd.Series[bool]":
 
     Args:
         table: Columns `image_id`, `study_id`, `laterality`, `view_position`, `_for_processing`, `_acquired` and
-            `_sources` of `dicom_rows.SCHEMA`.
+            `_sources` of `rows.SCHEMA`.
 
     Returns:
         One boolean per row.

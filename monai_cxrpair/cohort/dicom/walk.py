@@ -72,11 +72,11 @@ def list_files(source: Path, *, root: Path, skip: Sequence[Path] = ()) -> Listin
                     if entry.is_dir(follow_symlinks=False):
                         if entry.name != PULL_FOLDER:
                             stack.append(entry.path)
-                    elif entry.path in skipped:
+                    elif entry.path in skipped or _is_left_over(entry.path, skipped):
                         continue
                     elif printable(name) != name:
                         unnamed.append(printable(name))
-                    elif entry.is_symlink() and entry.is_dir():
+                    elif entry.is_symlink() and os.path.isdir(entry.path):  # False for a link to itself
                         links += 1
                     else:
                         found.append((name, *_look(entry, now)))
@@ -120,6 +120,12 @@ def is_unchanged(listing: Listing, *, root: Path) -> bool:
 def printable(name: str) -> str:
     """Write a file name that may be no Unicode text so that it can be printed and stored."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _is_left_over(path: str, skipped: set[str]) -> bool:
+    """Say whether a file is what a killed run left of a file that is skipped (`files.atomic_path`)."""
+    folder, name = os.path.split(path)
+    return name.endswith(".tmp") and os.path.join(folder, name[1:].rpartition(".")[0].rpartition(".")[0]) in skipped
 
 
 def _look(entry: os.DirEntry[str] | str, now: int) -> tuple[int, int]:

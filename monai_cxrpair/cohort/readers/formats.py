@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from monai_cxrpair.cohort.dicom.archives import is_archive
+from monai_cxrpair.cohort.dicom.file import is_marked
 from monai_cxrpair.cohort.readers import chexpert, mimic_cxr, nih, openi, padchest, rsna, vindr
 from monai_cxrpair.cohort.readers.textfile import is_table, read_text_table
 from monai_cxrpair.cohort.reading import Reading
@@ -97,7 +98,7 @@ def recognise(source: Path, file_format: str | None) -> tuple[str, Path, pd.Data
     if source.is_dir():
         return _folder(source, file_format)
     if file_format is None and not is_table(source):
-        if is_archive(source.name) or _is_marked(source):
+        if is_archive(source.name) or is_marked(source):
             return "dicom", source, None
         raise CxrPairError(f"{source} is no folder, archive, table or DICOM file")
     raw = read_text_table(source)
@@ -138,9 +139,3 @@ def _by_columns(raw: pd.DataFrame) -> str:
     if name == "chexpert" and not set(chexpert.COLUMNS) <= names and "patient_id" in names:
         return "table"
     return name
-
-
-def _is_marked(source: Path) -> bool:
-    """Say whether a file has the mark of DICOM, as a DICOMDIR has."""
-    with source.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"

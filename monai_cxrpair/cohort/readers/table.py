@@ -129,11 +129,8 @@ def _finish(reading: Reading, as_written: pd.Series) -> None:
     bad_path = table["path"] == ""
     table["path"] = table["path"].mask(bad_path, as_written)  # the rejects show what the table says
     reading.leave_out(bad_path, Reason.NO_PATH)
-    reading.leave_out(reading.table["patient_id"].str.strip() == "", Reason.NO_PATIENT_ID)
-    reading.leave_out(reading.table["study_id"].str.strip() == "", Reason.NO_STUDY_ID)
-    keys = [name for name in ("path", "frame") if name in reading.table]
-    reading.leave_out(reading.table.duplicated(keys), Reason.DUPLICATE)
-    table = reading.table = reading.table.copy()
+    reading.leave_out_unusable()
+    table = reading.table
     studies, shared = own_studies(table, all_if_any=True)
     if shared:
         reading.notes.append(f"study ids of several patients, so that all got the patient id in front: {shared}")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from monai_cxrpair.cohort.cohort import Cohort
+from monai_cxrpair.cohort.cohort import Cohort, count_states
 from monai_cxrpair.cohort.split.draws import SavedDraws, label_draws
 from monai_cxrpair.cohort.split.near_duplicates import Links
 from monai_cxrpair.cohort.split.saved import FORMAT, content_hash
@@ -67,11 +67,8 @@ def draw_labels(
     Raises:
         CxrPairError: The finding does not exist, or the fraction cannot hold two studies of each class.
     """
-    if finding not in cohort.findings:
-        there = ", ".join(cohort.findings) or "none; join them with `cxrpair index --labels FILE`"
-        raise CxrPairError(f"finding is {finding!r}: the cohort has {there}")
     known = np.flatnonzero(sides == 0)
-    labels = cohort.table[finding].to_numpy(dtype=np.float64, na_value=np.nan)[known]
+    labels = cohort.labels(finding)[known]
     patients, studies = cohort.codes("patient_id")[known], cohort.codes("study_id")[known]
     drawn = label_draws(labels, patients, studies, fraction=fraction, draws=draws, seed=seed)
     images = cohort.table["image_id"].to_numpy(dtype=object)[known]
@@ -152,13 +149,9 @@ def make_split_file(
 
 def _count(cohort: Cohort, rows: npt.NDArray[np.bool_]) -> dict[str, Any]:
     part = cohort.table[rows]
-    findings = {
-        name: {"present": int((part[name] == 1).sum()), "absent": int((part[name] == 0).sum())}
-        for name in cohort.findings
-    }
     return {
         "radiographs": len(part),
         "patients": part["patient_id"].nunique(),
         "studies": part["study_id"].nunique(),
-        "findings": findings,
+        "findings": {name: count_states(part[name]) for name in cohort.findings},
     }

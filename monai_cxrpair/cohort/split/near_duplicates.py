@@ -35,7 +35,7 @@ class Links:
     Attributes:
         groups: int64 (radiographs,), a number for each group of patients; most groups are one patient.
         pairs: int64 (P, 2), rows that are near-duplicates; of pictures with equal hashes each with the first only.
-        digest: SHA-256 over all hashes, empty where the cohort has none: tells whether the links may have changed.
+        digest: `hash_digest` of the cohort: tells whether the links may have changed.
         unknown: Radiographs without a hash, which cannot be compared.
         linked_patients: Patients in groups of two and more.
         linked_groups: How many such groups there are.
@@ -52,12 +52,12 @@ class Links:
 
 
 def hash_digest(cohort: Cohort) -> str:
-    """SHA-256 over image ids and perceptual hashes; empty where the cohort has no hash."""
+    """SHA-256 over image ids, perceptual hashes and how far two may differ; empty where the cohort has no hash."""
     table = cohort.table
     if COLUMN not in table or not table[COLUMN].fillna("").any():
         return ""
     listed = "\n".join((table["image_id"] + " " + table[COLUMN].fillna("")).tolist())
-    return hashlib.sha256(listed.encode()).hexdigest()
+    return hashlib.sha256(f"{MAX_DISTANCE} {MAX_COARSE}\n{listed}".encode()).hexdigest()
 
 
 def find_links(cohort: Cohort) -> Links:

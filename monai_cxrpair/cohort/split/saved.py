@@ -87,6 +87,9 @@ def open_split(cohort: Cohort, *, split_file: str | Path | None, test_fraction: 
 
     Returns:
         The split of the whole cohort.
+
+    Raises:
+        CxrPairError: The file is not for this cohort (`read_split`), or a side gets no patient (`split_patients`).
     """
     if split_file:
         return read_split(split_file, cohort)

@@ -45,7 +45,6 @@ def stratified_sides(
     Raises:
         CxrPairError: A finding does not exist, or a side would have no patient.
     """
-    table = cohort.table
     for name in stratify:
         if name not in cohort.findings:
             raise CxrPairError(f"stratify: the cohort has no finding {name!r}; there are: {', '.join(cohort.findings)}")
@@ -55,7 +54,7 @@ def stratified_sides(
     owner[patients] = codes
     weights = [np.bincount(owner), np.bincount(codes)]  # patients and radiographs of each group
     for name in stratify:
-        values = table[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        values = cohort.labels(name)
         weights += [np.bincount(codes, weights=values == value) for value in (1, 0)]
     vectors = np.stack(weights, axis=1).astype(np.float64)  # (groups, 2 + 2 findings)
     total = len(owner)

@@ -118,9 +118,11 @@ def draws_of_tables(
 
     Returns:
         The draws.
+
+    Raises:
+        CxrPairError: The finding does not exist, or a table cannot be read or fits nothing.
     """
-    if finding not in cohort.findings:
-        raise CxrPairError(f"finding is {finding!r}: the cohort has {', '.join(cohort.findings) or 'none'}")
+    cohort.labels(finding)  # an error where the cohort has no such finding
     images = cohort.table["image_id"].to_numpy(dtype=object)
     found = [images[match_rows(cohort, _read(file), file, notes) >= 0] for file in files]
     return SavedDraws(finding=finding, fraction=fraction, image_ids=tuple(tuple(ids) for ids in found))

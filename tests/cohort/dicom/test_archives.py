@@ -1,10 +1,13 @@
+import gc
 import io
 import os
 import stat
 import tarfile
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
@@ -154,6 +157,60 @@ def test_the_same_name_twice_in_an_archive_is_a_duplicate(make_dicom: MakeDicom,
     assert result.cohort.table["image_id"].tolist() == ["1.1"]
 
 
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_of_a_name_that_is_there_twice_headers_and_pixels_are_the_first(tmp_path: Path, suffix: str) -> None:
+    """`tar -r` and `zip` append: unpacking would give the last."""
+    archive = _pack(tmp_path / f"x{suffix}", {"a": b"first", "./a": b"last", "folder//b": b"other"})
+    read = {name: None if file is None else file.read() for name, file, _, _ in archives.members(archive)}
+    assert read.pop("folder/b") == b"other"
+    assert list(read) == ["a"]
+    with open_file(archive / "a") as file:
+        assert file.read() == b"first"
+    with open_file(archive / "folder/b") as file:
+        assert file.read() == b"other"
+
+
+@pytest.mark.parametrize("suffix", archives.SUFFIXES)
+def test_names_that_begin_with_the_folder_itself_can_be_opened(
+    make_dicom: MakeDicom, tmp_path: Path, suffix: str
+) -> None:
+    """`tar -C export .` writes `./DICOM/IM1`."""
+    archive = _pack(tmp_path / "export" / f"x{suffix}", {"./DICOM/IM1": make_dicom("1").read_bytes()})
+    result = index_source(archive, out=tmp_path / "c.parquet")
+    assert result.cohort.table["path"].tolist() == [f"{archive.name}/DICOM/IM1"]
+    with open_file(result.cohort.paths()[0]) as file:
+        assert file.read() == (tmp_path / "pacs" / "1").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", archives.SUFFIXES)
+def test_many_threads_may_read_one_archive(tmp_path: Path, suffix: str) -> None:
+    """As the threads do that fill the cache of the radiographs."""
+    contents = {f"{number}": bytes([number]) * 300_000 for number in range(40)}
+    archive = _pack(tmp_path / f"x{suffix}", contents)
+
+    def read(name: str) -> bytes:
+        with open_file(archive / name) as file:
+            return b"".join(iter(lambda: file.read(1000), b""))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert dict(zip(contents, pool.map(read, contents), strict=True)) == contents
+
+
+def test_an_unpacked_archive_gives_its_disk_space_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    def spy(**options: Any) -> Any:
+        made.append(TemporaryFile(**options))  # noqa: SIM115
+        return made[-1]
+
+    monkeypatch.setattr(archives.tempfile, "TemporaryFile", spy)
+    for number in range(4):
+        with open_file(_pack(tmp_path / f"{number}.tar.gz", {"a": b"1"}) / "a") as file:
+            assert file.read() == b"1"
+    gc.collect()
+    assert [file.closed for file in made] == [True, True, False, False]
+
+
 def test_a_file_that_is_not_in_the_archive_is_an_os_error(tmp_path: Path) -> None:
     archive = _pack(tmp_path / "x.zip", {"a": b"1"})
     for path in (archive / "b", tmp_path / "no.zip" / "a"):
@@ -170,5 +227,5 @@ def test_an_archive_with_nothing_usable_is_one_line(tmp_path: Path) -> None:
 def test_safe_names() -> None:
     assert safe_name("a/b.dcm")
     assert safe_name("山田/IM1")
-    for name in ("", "/a", "..", "a/../b", "a\\b", "a\0b", "\udce4"):
+    for name in ("", ".", "/a", "..", "a/../b", "a\\b", "a\0b", "\udce4"):
         assert not safe_name(name)

@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from monai_cxrpair.cohort.dicom import file as dicom_file
-from monai_cxrpair.cohort.dicom.file import quiet_pydicom, read_header
+from monai_cxrpair.cohort.dicom.file import read_header
+from monai_cxrpair.cohort.dicom.guard import quiet_pydicom, time_limit
 from monai_cxrpair.cohort.dicom.header import KEYWORDS, Header
 from monai_cxrpair.cohort.rejects import Reason
 
@@ -121,6 +122,27 @@ def test_the_clock_is_given_back(make_dicom: MakeDicom) -> None:
     assert isinstance(_read(make_dicom("1").read_bytes()), Header)
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_the_clock_of_somebody_else_goes_on() -> None:
+    import signal
+
+    class OtherError(Exception):
+        pass
+
+    def ring(*_: Any) -> None:
+        raise OtherError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(TimeoutError), time_limit(0.05):
+            time.sleep(5)
+        with pytest.raises(OtherError):
+            time.sleep(5)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @given(data=st.data())

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +46,17 @@ def test_a_changed_dicomdir_is_read_again(make_dicom: MakeDicom, tmp_path: Path)
     source = _dicomdir(tmp_path / "pacs" / "DICOMDIR", ["A"])
     assert len(index_source(source, out=tmp_path / "c.parquet").cohort) == 1
     _dicomdir(source, ["A"], ["B"])
+    assert len(index_source(source, out=tmp_path / "c.parquet").cohort) == 2
+
+
+def test_a_file_that_was_missing_and_has_come_is_noticed(make_dicom: MakeDicom, tmp_path: Path) -> None:
+    make_dicom("a", SOPInstanceUID="1.1")
+    source = _dicomdir(tmp_path / "pacs" / "DICOMDIR", ["A"], ["B"])
+    for path in (*source.parent.iterdir(), source.parent):
+        os.utime(path, (1_600_000_000.5, 1_600_000_000.5))
+    assert index_source(source, out=tmp_path / "c.parquet").summary["rejected"] == {"missing file": 1}
+    assert index_source(source, out=tmp_path / "c.parquet").unchanged
+    make_dicom("b", SOPInstanceUID="1.2")
     assert len(index_source(source, out=tmp_path / "c.parquet").cohort) == 2
 
 

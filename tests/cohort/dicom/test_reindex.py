@@ -9,10 +9,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from monai_cxrpair.cohort import index
 from monai_cxrpair.cohort.dicom import export as dicom
+from monai_cxrpair.cohort.dicom import state
+from monai_cxrpair.cohort.dicom.reindex import options_digest
 from monai_cxrpair.cohort.dicom.rows import read_rows
 from monai_cxrpair.cohort.dicom.walk import is_unchanged, list_files
 from monai_cxrpair.cohort.index import IndexResult, index_source
+from monai_cxrpair.cohort.labels import join_labels
 from monai_cxrpair.errors import CxrPairError
 
 MakeDicom = Callable[..., Path]
@@ -105,6 +109,62 @@ def test_whatever_else_the_result_depends_on_makes_it_anew(make_dicom: MakeDicom
     assert not result.unchanged
     assert len(result.cohort) == (1 if changed == "removed" else 2)
     assert result.rejects.columns.tolist() == ["path", "reason"]
+
+
+def test_labels_that_change_while_the_export_is_read_are_read_next_time(
+    make_dicom: MakeDicom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_dicom("1", SOPInstanceUID="1.1")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("image_id,pleural_effusion\n1.1,1\n")
+    _age(tmp_path / "pacs")
+
+    def edited(*values: Any, **options: Any) -> Any:
+        labels.write_text("image_id,pleural_effusion\n1.1,0\n")
+        return join_labels(*values, **options)
+
+    monkeypatch.setattr(index, "join_labels", edited)
+    assert _index(tmp_path, labels=labels).cohort.table["pleural_effusion"].tolist() == [1]
+    monkeypatch.undo()
+    assert _index(tmp_path, labels=labels).cohort.table["pleural_effusion"].tolist() == [0]
+
+
+def test_the_same_words_in_another_folder_or_with_another_check_are_another_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path)
+    here = options_digest({"source": Path("x"), "check": _check, "finding": {"a": "b"}})
+    assert here == options_digest({"source": tmp_path / "x", "check": _check, "finding": {"a": "b"}})
+    assert here != options_digest({"source": Path("x"), "check": _age, "finding": {"a": "b"}})
+    monkeypatch.chdir(tmp_path / "a")
+    assert here != options_digest({"source": Path("x"), "check": _check, "finding": {"a": "b"}})
+
+
+def test_other_code_of_the_same_version_reads_all_again(
+    make_dicom: MakeDicom, tmp_path: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_dicom("1")
+    _age(tmp_path / "pacs")
+    _index(tmp_path)
+    assert _index(tmp_path).unchanged
+    package = tmp_path / "edited"
+    package.mkdir()
+    (package / "__init__.py").write_text("rule = 2\n")
+    monkeypatch.setattr(state.monai_cxrpair, "__file__", str(package / "__init__.py"))
+    state._format.cache_clear()
+    try:
+        assert not _index(tmp_path).unchanged
+    finally:
+        state._format.cache_clear()
+    assert read == ["1", "1"]
+
+
+def test_an_export_without_one_file_that_can_be_decoded_says_so(make_dicom: MakeDicom, tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        make_dicom(name, SOPInstanceUID=f"1.{name}", PixelData=b"\xff" * 48)
+    with pytest.raises(CxrPairError, match="undecodable 2"):
+        _index(tmp_path, check_pixels=_check)
 
 
 def test_a_file_that_has_just_been_written_is_not_trusted(make_dicom: MakeDicom, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from monai_cxrpair.cohort import Cohort
 from monai_cxrpair.cohort.index import IndexResult, index_source
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.pairing import PairCriterion, PairSampler
+from monai_cxrpair.pairing import PairCriterion, PairSampler, build_index
 
 KAGGLE = """image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max
 50a4,No finding,14,R11,,,,
@@ -80,6 +80,8 @@ def test_pairing_is_refused_in_one_line_and_plain_moco_and_parts_of_the_cohort_w
         assert not part.patients_known
         with pytest.raises(CxrPairError, match=r"vindr cohort has no patient ids.*`pairing: null`.*evaluation"):
             PairSampler(part, PairCriterion(study="same", laterality="any"))
+        with pytest.raises(CxrPairError, match="no patient ids"):
+            build_index(part, PairCriterion(study="any"))
         rows, affinity = PairSampler(part, None).draw([1, 0])
         assert rows.tolist() == [[1], [0]]
         assert (affinity == 1).all()

@@ -113,6 +113,7 @@ def _commands(place: Path) -> dict[str, list[str]]:
         "index again": [*index, "--check-pixels"],
         "describe": [*cxrpair, "describe", str(out / "c.parquet")],
         "describe json": [*cxrpair, "describe", str(out / "c.parquet"), "--json", "--html", str(out / "describe.html")],
+        "pairs": [*cxrpair, "pairs", str(out / "c.parquet"), "--json", "--html", str(out / "pairs.html")],
         "split": [*cxrpair, "split", str(out / "c.parquet"), "--out", str(out / "split.json"), "--test", "0.3"],
         "train": [*bundle, "training", "--config_file", "configs/train.yaml", *cohort, *small, "--max_epochs", "1",
                   "--batch_size", "8", "--output_dir", str(out / "run")],

@@ -216,17 +216,20 @@ def _check_codestream(dataset: Any) -> None:
 
 
 def _decoded(dataset: Any) -> npt.NDArray[Any]:
-    """Decode with the first decoder that can, but never with gdcm: a damaged JPEG makes it abort the process."""
-    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
-    plugins = [name for name in decoder.available_plugins if name != "gdcm"]
-    if not plugins:
+    """Decode with pydicom's decoders, but never with gdcm: a damaged JPEG makes it abort the process.
+
+    Where gdcm is installed pydicom prefers it; Pillow, asked first then, gives the same values (both are libjpeg).
+    """
+    plugins = get_decoder(dataset.file_meta.TransferSyntaxUID).available_plugins
+    others = [name for name in plugins if name != "gdcm"]
+    if len(others) in (0, len(plugins)):
         return np.asarray(dataset.pixel_array)
-    for number, name in enumerate(plugins, 1):
+    for name in others:
         dataset.pixel_array_options(decoding_plugin=name)
         try:
             return np.asarray(dataset.pixel_array)
         except Exception:  # the next one may bear what this one does not
-            if number == len(plugins):
+            if name == others[-1]:
                 raise
     raise AssertionError("the last decoder has returned or raised")
 

@@ -30,8 +30,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/python examples/demo.py --out $(DEMO)
 
+# Two processes, a file stays in one: its fixtures are made once. Most of the time goes into processes and servers.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -88,9 +88,8 @@ def read_dicom(
     rows = joined(parts)
     if check is not None:
         for portion in _checked(rows, check, root, workers, progress):
-            parts = [portion]
+            rows, parts = portion, [portion]
             save()
-        rows = parts[0] if len(parts) == 1 else rows
     state.rows = rows
     rejects += _rejected(rows)
     table = rows.filter(pc.is_null(rows["reason"])).drop_columns(["reason", "file"]).to_pandas()

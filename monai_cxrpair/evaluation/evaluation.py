@@ -20,11 +20,13 @@ from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.classifier import build_classifier, fit_head, save_classifier
 from monai_cxrpair.evaluation.embed import embed
 from monai_cxrpair.evaluation.encoders import FrozenEncoder, check_no_leak, load_encoders, named_files
-from monai_cxrpair.evaluation.metrics import auc
 from monai_cxrpair.evaluation.protocol import LinearResult, linear_protocol
 from monai_cxrpair.evaluation.report import write_report
 from monai_cxrpair.evaluation.results import results_dict, text_table, write_text
 from monai_cxrpair.evaluation.roc import roc_band
+from monai_cxrpair.evaluation.statistics.auc import auc
+from monai_cxrpair.evaluation.statistics.operating import at_threshold
+from monai_cxrpair.evaluation.statistics.subgroups import standard_subgroups
 from monai_cxrpair.imaging.cache import RadiographCacheDataset
 
 logger = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ class LinearEvaluation:
         output_dir: gets results, report, predictions and classifier.
         imagenet_weights: a local state dict for the ImageNet baseline, or None.
         subset: the filter that was applied to the cohort, for the report.
-        subgroups: name -> filter; the same probes are also measured inside each.
+        subgroups: name -> filter; the same probes are also measured inside each, beside the standard subgroups.
         seed: of draws, bootstrap and random weights.
         device: to compute embeddings on.
     """
@@ -92,7 +94,8 @@ class LinearEvaluation:
         if not len(split.test_rows):
             raise CxrPairError(f"split_file {self.split_file} has nobody on the test side: there is nothing to test on")
         patients, studies = cohort.codes("patient_id"), cohort.codes("study_id")
-        subgroups = {name: _inside(cohort, rule) for name, rule in self.subgroups.items()}
+        subgroups = standard_subgroups(cohort.table)
+        subgroups |= {name: _inside(cohort, rule) for name, rule in self.subgroups.items()}
         # Drawn here too, so that too few labels show before the radiographs are embedded.
         drawn = self._draws(cohort, split, labels, patients, studies)
         encoders, not_run = load_encoders(self.encoder_file, imagenet_weights=self.imagenet_weights, seed=self.seed)
@@ -185,11 +188,15 @@ class LinearEvaluation:
         probe, operating_point = fit_head(
             embeddings[rows], labels[rows], cohort.codes("patient_id")[rows], seed=self.seed
         )
+        scores = probe.predict_proba(embeddings[linear.test_rows])
         card = {
             "encoder": name,
             "trained_on": {"radiographs": len(rows), "present": int(labels[rows].sum())},
-            "test_auc": auc(linear.test_labels, probe.predict_proba(embeddings[linear.test_rows])),
+            "test_auc": auc(linear.test_labels, scores),
             "operating_point": operating_point,
+            "at_operating_point": None
+            if operating_point is None
+            else at_threshold(linear.test_labels, scores, operating_point["threshold"], linear.test_patients),
             "calibration": None,
         }
         save_classifier(

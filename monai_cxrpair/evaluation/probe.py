@@ -9,11 +9,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss, roc_curve
+from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.evaluation.statistics.operating import youden_threshold
 
 # Inverse penalty of scikit-learn for 20 to 400 labels and 512 standardised features. Measured on 18 settings of the two
 # NIH sets (random-convolution, pixel and label-bearing features, 50 to 400 labels, 12 draws each): mean AUC 0.739 and
@@ -24,6 +25,7 @@ GRID = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 # Below this many rows of either class cross-validation is a coin toss: the default is used, and no threshold is given.
 MIN_PER_CLASS = 10
 FOLDS = 5
+OUT_OF_FOLD = "out-of-fold predictions of the training draw, folds by patient"
 # lbfgs stops at this many steps; standardised and penalised problems need 10 to 100.
 _MAX_ITER = 2000
 
@@ -122,25 +124,41 @@ class LinearProbe:
             `threshold`, `sensitivity`, `specificity` in [0, 1], `rule`, `source`, `present`, `absent`; None where
             there are fewer than ten rows of a class or only one patient of it.
         """
+        scores = self.out_of_fold(embeddings, labels, patients)
+        if scores is None:
+            return None
+        present = np.asarray(labels) == 1
+        threshold = youden_threshold(present, scores)
+        called = scores >= threshold
+        return {
+            "threshold": threshold,
+            "sensitivity": float(called[present].mean()),
+            "specificity": float((~called)[~present].mean()),
+            "rule": "youden",
+            "source": OUT_OF_FOLD,
+            "present": int(present.sum()),
+            "absent": int((~present).sum()),
+        }
+
+    def out_of_fold(self, embeddings: ArrayLike, labels: ArrayLike, patients: ArrayLike) -> NDArray[np.float64] | None:
+        """Probabilities of the rows given to `fit`, each from a model that saw no row of the same patient.
+
+        They are the validation side of a draw: thresholds are chosen on them without a label beyond the draw's.
+
+        Args:
+            embeddings: (n, F) the rows given to `fit`.
+            labels: (n,).
+            patients: (n,).
+
+        Returns:
+            (n,) in [0, 1], by the penalty of `fit`; None where there are fewer than ten rows of a class or only one
+            patient of it.
+        """
         x, y, groups = _checked(embeddings, labels, patients)
         if self.c is None:
-            raise CxrPairError("LinearProbe: call fit before operating_point")
+            raise CxrPairError("LinearProbe: call fit before operating_point or out_of_fold")
         logits = self._out_of_fold(x, y, groups, self.c)
-        if logits is None:
-            return None
-        false_rate, true_rate, thresholds = roc_curve(y, _sigmoid(logits), drop_intermediate=False)
-        best = 1 + int(np.argmax((true_rate - false_rate)[1:]))  # the first entry is "nothing is positive", at infinity
-        # Halfway to the next lower score, so that a rounded threshold still separates the same radiographs.
-        lower = thresholds[best + 1] if best + 1 < len(thresholds) else thresholds[best]
-        return {
-            "threshold": float((thresholds[best] + lower) / 2),
-            "sensitivity": float(true_rate[best]),
-            "specificity": float(1 - false_rate[best]),
-            "rule": "youden",
-            "source": "out-of-fold predictions of the training draw, folds by patient",
-            "present": int(y.sum()),
-            "absent": int((~y).sum()),
-        }
+        return None if logits is None else _sigmoid(logits)
 
     def _out_of_fold_loss(
         self, x: NDArray[np.float64], y: NDArray[np.bool_], groups: NDArray[np.int64], c: float

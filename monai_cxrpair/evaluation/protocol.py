@@ -1,6 +1,6 @@
 """The linear protocol: many encoders, the same label draws, the same test patients, the same bootstrap replicates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -10,8 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from monai_cxrpair.cohort.split.draws import LabelDraws, label_draws
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.metrics import auc, ci95, draw_weights, patient_weights, weighted_aucs
+from monai_cxrpair.evaluation.measure import has_variance, measure_auc, measure_rest, measure_within
 from monai_cxrpair.evaluation.probe import LinearProbe
+from monai_cxrpair.evaluation.statistics.bootstrap import draw_weights, patient_weights
+from monai_cxrpair.evaluation.statistics.compare import compare_bootstrap, compare_delong, holm
+from monai_cxrpair.evaluation.statistics.operating import SENSITIVITY, sensitivity_threshold, youden_threshold
 
 # MoCo-CXR takes 500 (paper section 2); 2,000 steady the third digit of the interval and cost under a second.
 REPLICATES = 2000
@@ -23,9 +26,10 @@ class LinearResult:
 
     Attributes:
         encoders: name -> `auc_mean`, `auc_sd` (over draws, None for one draw), `ci95`, `auc_draws`, `c` (penalty of
-            each draw), `c_source`, and `subgroups` where asked for.
-        comparisons: all pairs, `{"a", "b", "protocol", "difference", "ci95", "p"}`, difference = a - b; `b` is
-            the one given earlier, so that baselines given first are subtracted.
+            each draw), `c_source`, what `measure_rest` adds, and `subgroups` where asked for.
+        comparisons: all pairs, `{"a", "b", "protocol", "difference", "ci95", "p", "p_holm", "p_delong",
+            "p_delong_holm"}`, difference = a - b; `b` is the one given earlier, so that baselines given first are
+            subtracted. `p_holm` corrects `p`, the bootstrap's, for all pairs of the table.
         counts: `train` and `test`, each with radiographs, patients, studies, labelled, present, absent,
             uncertain, missing.
         protocol: what was done: fraction, draws, seed, replicates, sizes, draws thrown away, replicates dropped.
@@ -115,18 +119,20 @@ def linear_protocol(
     for name, table in embeddings.items():
         probes = [LinearProbe(seed=seed).fit(table[rows], y[rows], who[rows]) for rows in draw_rows]
         scores[name] = np.stack([probe.predict_proba(table[scored]) for probe in probes])
-        encoders[name], samples[name] = _measure(present, scores[name], weights, repeats)
+        encoders[name], samples[name] = measure_auc(present, scores[name], weights, repeats)
+        thresholds = _thresholds(probes, table, y, who, draw_rows)
+        encoders[name] |= measure_rest(present, groups, scores[name], weights, repeats, thresholds)
         encoders[name]["c"] = [probe.c for probe in probes]
         encoders[name]["c_source"] = [probe.c_source for probe in probes]
         if subgroups:
             encoders[name]["subgroups"] = {
-                group: _measure_within(mask[scored], present, scores[name], weights, repeats)
+                group: measure_within(mask[scored], present, groups, scores[name], weights, repeats)
                 for group, mask in subgroups.items()
             }
     dropped = int(np.isnan(next(iter(samples.values()))).sum())
     return LinearResult(
         encoders=encoders,
-        comparisons=[_compare(a, b, encoders, samples) for b, a in combinations(embeddings, 2)],
+        comparisons=_compare(encoders, samples, scores, present, groups),
         counts={"train": _count(y[train], who[train], which[train]), "test": _count(y[test], who[test], which[test])},
         protocol=_describe(drawn, fraction=fraction, seed=seed, replicates=replicates, dropped=dropped),
         draws=draw_rows,
@@ -137,69 +143,48 @@ def linear_protocol(
     )
 
 
-def paired_p(differences: NDArray[np.float64]) -> float:
-    """Two-sided bootstrap p of "no difference": twice the smaller tail, each tail counted with one more.
-
-    Args:
-        differences: (R,) one for each replicate; NaN is left out.
-
-    Returns:
-        p in (0, 1]; at least 2 / (R + 1).
-    """
-    values = differences[~np.isnan(differences)]
-    tail = min((values <= 0).sum(), (values >= 0).sum())
-    return float(min(1.0, 2 * (tail + 1) / (len(values) + 1)))
-
-
-def _measure(
-    present: NDArray[np.bool_],
-    scores: NDArray[np.float64],
-    weights: NDArray[np.int16],
-    repeats: NDArray[np.int16],
-) -> tuple[dict[str, Any], NDArray[np.float64]]:
-    """AUC of each draw, their mean, SD and CI; and the bootstrap samples (R,) of the mean."""
-    per_draw = [auc(present, row) for row in scores]
-    aucs = np.stack([weighted_aucs(present, row, weights) for row in scores], axis=1)  # (R, D)
-    samples = (aucs * repeats).sum(axis=1) / len(scores)
-    figures = {
-        "auc_mean": float(np.mean(per_draw)),
-        "auc_sd": float(np.std(per_draw, ddof=1)) if len(per_draw) > 1 else None,
-        "ci95": list(ci95(samples)),
-        "auc_draws": per_draw,
-    }
-    return figures, samples
-
-
-def _measure_within(
-    mask: NDArray[np.bool_],
-    present: NDArray[np.bool_],
-    scores: NDArray[np.float64],
-    weights: NDArray[np.int16],
-    repeats: NDArray[np.int16],
-) -> dict[str, Any]:
-    inside = present[mask]
-    counts = {"radiographs": len(inside), "present": int(inside.sum())}
-    if not len(inside):
-        return {"not_measured": "no labelled test radiograph in this subgroup", **counts}
-    if inside.all() or not inside.any():
-        state = "with" if inside.all() else "without"
-        return {"not_measured": f"all {len(inside)} labelled test radiographs are {state} the finding", **counts}
-    figures, samples = _measure(inside, scores[:, mask], weights[:, mask], repeats)
-    return {**figures, **counts, "replicates_dropped": int(np.isnan(samples).sum())}
+def _thresholds(
+    probes: Sequence[LinearProbe],
+    table: NDArray[np.float32],
+    y: NDArray[np.float64],
+    who: NDArray[Any],
+    draws: Sequence[NDArray[np.int64]],
+) -> dict[str, list[float]] | None:
+    """Rule -> threshold of each draw, on out-of-fold predictions inside it; None where any draw has too few labels."""
+    chosen: dict[str, list[float]] = {f"sensitivity {SENSITIVITY:.0%}": [], "Youden": []}
+    for probe, rows in zip(probes, draws, strict=True):
+        held = probe.out_of_fold(table[rows], y[rows], who[rows])
+        if held is None:
+            return None
+        for rule, threshold in zip(chosen, (sensitivity_threshold, youden_threshold), strict=True):
+            chosen[rule].append(threshold(y[rows], held))
+    return chosen
 
 
 def _compare(
-    a: str, b: str, encoders: Mapping[str, dict[str, Any]], samples: Mapping[str, NDArray[np.float64]]
-) -> dict[str, Any]:
-    differences = samples[a] - samples[b]
-    return {
-        "a": a,
-        "b": b,
-        "protocol": "linear",
-        "difference": encoders[a]["auc_mean"] - encoders[b]["auc_mean"],
-        "ci95": list(ci95(differences)),
-        "p": paired_p(differences),
-    }
+    encoders: Mapping[str, dict[str, Any]],
+    samples: Mapping[str, NDArray[np.float64]],
+    scores: Mapping[str, NDArray[np.float64]],
+    present: NDArray[np.bool_],
+    patients: NDArray[Any],
+) -> list[dict[str, Any]]:
+    """All pairs, with p of the bootstrap and of DeLong (None where a class has one patient), corrected by Holm."""
+    testable = has_variance(present, patients)
+    pairs: list[dict[str, Any]] = [
+        {
+            "a": a,
+            "b": b,
+            "protocol": "linear",
+            "difference": encoders[a]["auc_mean"] - encoders[b]["auc_mean"],
+            **compare_bootstrap(samples[a], samples[b]),
+            "p_delong": compare_delong(present, scores[a], scores[b], patients)["p"] if testable else None,
+        }
+        for b, a in combinations(encoders, 2)
+    ]
+    for key in ("p", "p_delong") if testable else ("p",):
+        for pair, corrected in zip(pairs, holm([pair[key] for pair in pairs]), strict=True):
+            pair[f"{key}_holm"] = float(corrected)
+    return pairs
 
 
 def _rows(rows: ArrayLike, length: int, name: str) -> NDArray[np.int64]:

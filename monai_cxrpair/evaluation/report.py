@@ -7,6 +7,7 @@ from typing import Any
 
 from monai_cxrpair.cohort.describe.page import environment as page_environment
 from monai_cxrpair.evaluation import results as fmt
+from monai_cxrpair.evaluation.pictures import draw_decision, draw_forest, draw_reliability
 from monai_cxrpair.evaluation.roc import draw_roc
 
 # Keys of cards and protocols that read badly when only the underscores are taken out.
@@ -28,7 +29,7 @@ _LABELS = {
 def write_report(
     results: Mapping[str, Any], *, out_dir: Path, roc: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Path:
-    """Write `results.json`, `roc.png`, `roc.svg` and `report.html`.
+    """Write `results.json`, `report.html` and the pictures: `roc`, `reliability`, `decision`, `forest`, PNG and SVG.
 
     Every number in the report stands in `results.json`, the ROC curves too (key `roc`).
 
@@ -44,11 +45,7 @@ def write_report(
     # The report shows what is in the file, so it is made from the very same values.
     data = fmt.plain({**results, **({"roc": roc} if roc else {})})
     fmt.write_results(data, out_dir / "results.json")
-    picture = None
-    if roc:
-        aucs = {name: fmt.number(entry["linear"]["auc_mean"]) for name, entry in data["encoders"].items()}
-        _, svg = draw_roc(data["roc"], aucs, out_dir=out_dir)
-        picture = "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode("ascii")
+    pictures = _draw(data, out_dir)
     environment = page_environment(Path(__file__).parent)
     environment.filters.update(
         number=fmt.number,
@@ -61,7 +58,13 @@ def write_report(
     )
     environment.tests["established"] = fmt.established
     page = environment.get_template("report.html.j2").render(
-        r=data, picture=picture, verdict=verdict(data), scale=_Scale(data), facts=facts, subgroups=_subgroups(data)
+        r=data,
+        pictures=pictures,
+        verdict=verdict(data),
+        scale=_Scale(data),
+        facts=facts,
+        subgroups=_subgroups(data),
+        classifier_facts={k: v for k, v in (data.get("classifier") or {}).items() if k != "at_operating_point"},
     )
     report = out_dir / "report.html"
     fmt.write_text(page + "\n", report)
@@ -99,18 +102,42 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def _difference(comparisons: Any, a: str, b: str) -> tuple[float, float, float] | None:
-    """Difference a - b with its CI, whichever way round it was stored."""
+def _draw(data: Mapping[str, Any], out_dir: Path) -> dict[str, str]:
+    """Draw what there is to draw; name -> the SVG as a data address."""
+    figures = {name: entry["linear"] for name, entry in data["encoders"].items()}
+    files = {}
+    if data.get("roc"):
+        aucs = {name: fmt.number(linear["auc_mean"]) for name, linear in figures.items()}
+        files["roc"] = draw_roc(data["roc"], aucs, out_dir=out_dir)
+    if all("calibration" in linear for linear in figures.values()):
+        files["reliability"] = draw_reliability(figures, out_dir=out_dir)
+        files["decision"] = draw_decision(figures, out_dir=out_dir)
+    forest = draw_forest(figures, out_dir=out_dir)
+    if forest is not None:
+        files["forest"] = forest
+    return {
+        name: "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode("ascii")
+        for name, (_, svg) in files.items()
+    }
+
+
+def _difference(comparisons: Any, a: str, b: str) -> tuple[float, float, float, float | None] | None:
+    """Difference a - b with its CI and corrected p, whichever way round it was stored."""
     for pair in comparisons:
         low, high = pair["ci95"]
         if (pair["a"], pair["b"]) == (a, b):
-            return pair["difference"], low, high
+            return pair["difference"], low, high, pair.get("p_holm")
         if (pair["a"], pair["b"]) == (b, a):
-            return -pair["difference"], -high, -low
+            return -pair["difference"], -high, -low, pair.get("p_holm")
     return None
 
 
-def _sentence(a: str, b: str, difference: float, low: float, high: float) -> str:
+def _sentence(a: str, b: str, difference: float, low: float, high: float, corrected: float | None) -> str:
+    if (low > 0 or high < 0) and corrected is not None and corrected >= fmt.LEVEL:
+        return (
+            f"A difference between {a} and {b} is NOT established among so many comparisons: {difference:+.3f} AUC "
+            f"(95 % CI {low:+.3f} to {high:+.3f}), but p is {fmt.p_value(corrected)} after Holm's correction."
+        )
     if low > 0:
         return f"{a} beats {b} by {difference:.3f} AUC (95 % CI {low:.3f} to {high:.3f})."
     if high < 0:

@@ -11,6 +11,8 @@ import numpy as np
 from monai_cxrpair.cohort.files import atomic_path
 from monai_cxrpair.evaluation.protocol import LinearResult
 
+LEVEL = 0.05  # of p corrected for the whole table; intervals are 95 %
+
 
 def results_dict(
     result: LinearResult,
@@ -113,7 +115,7 @@ def text_table(results: Mapping[str, Any], *, report: str | Path | None = None) 
     if results.get("comparisons"):
         lines += ["", "difference (paired)"]
     for pair in results.get("comparisons", ()):
-        verdict = "" if established(pair) else "   not established: the CI includes 0"
+        verdict = "" if established(pair) else f"   not established: {why_not(pair)}"
         lines.append(
             f"{pair['a']} - {pair['b']}: {number(pair['difference'], sign=True)} "
             f"({interval(pair, sign=True)}), p {equals(pair['p'])}{verdict}"
@@ -124,9 +126,18 @@ def text_table(results: Mapping[str, Any], *, report: str | Path | None = None) 
 
 
 def established(comparison: Mapping[str, Any]) -> bool:
-    """Whether the CI of a difference leaves out 0."""
+    """Whether the CI of a difference leaves out 0, and p corrected for the whole table, where there, is below 0.05."""
     low, high = comparison["ci95"]
-    return bool(low > 0 or high < 0)
+    corrected = comparison.get("p_holm")
+    return bool(low > 0 or high < 0) and (corrected is None or corrected < LEVEL)
+
+
+def why_not(comparison: Mapping[str, Any]) -> str:
+    """Why a difference is not established."""
+    low, high = comparison["ci95"]
+    if low <= 0 <= high:
+        return "the CI includes 0"
+    return f"p corrected for the table (Holm) {equals(comparison['p_holm'])}"
 
 
 def number(value: float | None, *, sign: bool = False) -> str:
@@ -138,6 +149,8 @@ def number(value: float | None, *, sign: bool = False) -> str:
 
 def interval(entry: Mapping[str, Any], *, sign: bool = False) -> str:
     """`0.712 to 0.801`: a dash between two signed numbers would be misread."""
+    if entry["ci95"] is None:
+        return "–"
     low, high = entry["ci95"]
     return f"{number(low, sign=sign)} to {number(high, sign=sign)}"
 
@@ -148,6 +161,8 @@ def equals(p: float) -> str:
     return text if text.startswith("<") else f"= {text}"
 
 
-def p_value(value: float) -> str:
-    """Three decimals, `< 0.001` below."""
+def p_value(value: float | None) -> str:
+    """Three decimals, `< 0.001` below; a dash where there is none."""
+    if value is None:
+        return "–"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -5,19 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from monai_cxrpair.evaluation.metrics import ci95, patient_weights
+from monai_cxrpair.evaluation.drawing import COLOURS, GREY, STYLES, legend_name, picture, save, tidy
+from monai_cxrpair.evaluation.statistics.bootstrap import ci95, patient_weights
 
 # The band is drawn, not tabulated: 500 replicates are smooth to the eye.
 BAND_REPLICATES = 500
 GRID_POINTS = 101
-# Okabe and Ito's palette, told apart by colour-blind readers, the darker colours first; line styles for grey print.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
-_STYLES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
 
 
 def roc_band(
@@ -61,34 +56,21 @@ def draw_roc(roc: Mapping[str, Mapping[str, Any]], aucs: Mapping[str, str], *, o
     Returns:
         The two paths.
     """
-    # Figure without pyplot: no global state, no display. Fixed salt and no date: the same numbers, the same bytes.
-    with rc_context({"svg.hashsalt": "cxrpair", "font.family": "DejaVu Sans", "font.size": 10}):
-        figure = Figure(figsize=(5.6, 5.6), layout="constrained")
-        FigureCanvasAgg(figure)
+    with picture((5.6, 5.6)) as figure:
         axes = figure.add_subplot()
-        axes.plot([0, 1], [0, 1], color="#9AA3AD", linewidth=1, linestyle=(0, (1, 2)))
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (1, 2)))
         for number, (name, band) in enumerate(roc.items()):
-            colour, style = _COLOURS[number % len(_COLOURS)], _STYLES[number % len(_STYLES)]
+            colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
             axes.fill_between(band["fpr"], band["low"], band["high"], color=colour, alpha=0.13, linewidth=0)
             fpr, tpr = [0.0, *band["fpr"]], [0.0, *band["tpr"]]
-            axes.plot(fpr, tpr, color=colour, linestyle=style, linewidth=2, label=_legend(name, aucs.get(name, "")))
+            label = legend_name(name, aucs.get(name, ""))
+            axes.plot(fpr, tpr, color=colour, linestyle=style, linewidth=2, label=label)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.set_xlabel("1 − specificity (false positive rate)")
         axes.set_ylabel("sensitivity (true positive rate)")
-        axes.grid(color="#E3E7EB", linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes)
         axes.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="#D5DAE0", fontsize=9)
-        png, svg = out_dir / "roc.png", out_dir / "roc.svg"
-        figure.savefig(png, dpi=160, metadata={"Software": None})
-        figure.savefig(svg, metadata={"Date": None})
-    return png, svg
-
-
-def _legend(name: str, auc: str) -> str:
-    """Name and AUC; `$` would start mathematics, a leading `_` would hide the entry."""
-    short = name if len(name) <= 34 else name[:33] + "…"
-    return f"{short}  {auc}".strip().replace("$", r"\$").removeprefix("_")
+        return save(figure, out_dir, "roc")
 
 
 def _curves(

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, recall_score, roc_auc_score
 
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.metrics import draw_weights, patient_weights
 from monai_cxrpair.evaluation.probe import LinearProbe
-from monai_cxrpair.evaluation.protocol import linear_protocol, paired_p
+from monai_cxrpair.evaluation.protocol import linear_protocol
+from monai_cxrpair.evaluation.statistics.bootstrap import draw_weights, paired_p, patient_weights
+from monai_cxrpair.evaluation.statistics.compare import compare_delong, holm
 
 
 def cohort(seed=0, *, rows=400, patients=150, strengths=(0.0, 0.8, 1.2), features=20):
@@ -195,3 +196,98 @@ def test_wrong_input_is_an_error_that_names_it():
         measure(subgroups={"odd": np.zeros(400)})
     with pytest.raises(CxrPairError, match="0 with the finding: both classes are needed"):
         measure(test_rows=test[labels[test] == 0])
+
+
+def test_what_is_measured_beside_the_auc_equals_scikit_learn():
+    tables, labels, who, study, train, test = cohort()
+    result = linear_protocol(tables, labels, who, study, train, test, fraction=0.6, draws=3, seed=7, replicates=40)
+    weights = patient_weights(result.test_patients, replicates=40, seed=7)
+    repeats = draw_weights(3, replicates=40, seed=7)
+    present = result.test_labels
+    for name, scores in result.scores.items():
+        figures = result.encoders[name]
+        for key, measure in (("pr_auc", average_precision_score), ("brier", brier_score_loss)):
+            found = figures[key] if key == "pr_auc" else figures["calibration"][key]
+            assert found["mean"] == pytest.approx(np.mean([measure(present, row) for row in scores]), abs=1e-9)
+            samples = [
+                np.average([measure(present, row, sample_weight=weight) for row in scores], weights=repeat)
+                for weight, repeat in zip(weights, repeats, strict=True)
+            ]
+            assert found["ci95"] == pytest.approx(np.percentile(samples, [2.5, 97.5]), abs=1e-9)
+        assert sum(row["n"] for row in figures["calibration"]["bins"]) == scores.size
+        variance = figures["variance"]
+        assert variance["draw"] == pytest.approx(figures["auc_sd"] ** 2, abs=1e-12)
+        assert (variance["seed"], variance["rest"]) == (None, None)
+
+
+def test_thresholds_are_chosen_in_the_draw_and_measured_on_the_test_side():
+    tables, labels, who, study, train, test = cohort()
+    result = linear_protocol(tables, labels, who, study, train, test, fraction=0.6, draws=2, seed=7, replicates=60)
+    table, scores = tables["encoder 2"], result.scores["encoder 2"]
+    for rule in ("sensitivity 95%", "Youden"):
+        point = result.encoders["encoder 2"]["operating_points"][rule]
+        shares = []
+        for rows, row, threshold in zip(result.draws, scores, point["thresholds"], strict=True):
+            probe = LinearProbe(seed=7).fit(table[rows], labels[rows], who[rows])
+            held = probe.out_of_fold(table[rows], labels[rows], who[rows])
+            if rule == "Youden":
+                assert threshold == probe.operating_point(table[rows], labels[rows], who[rows])["threshold"]
+            else:
+                assert (held >= threshold)[labels[rows] == 1].mean() >= 0.95 - 1e-12
+            shares.append(recall_score(result.test_labels, row >= threshold))
+        assert point["sensitivity"]["value"] == pytest.approx(np.mean(shares), abs=1e-12)
+        low, high = point["sensitivity"]["ci95"]
+        assert low <= np.mean(shares) <= high
+        assert sum(point["confusion"].values()) == pytest.approx(len(result.test_labels))
+
+
+def test_a_share_of_all_or_none_still_has_an_interval_with_a_width():
+    # A perfect encoder: every replicate has sensitivity 1, and its bootstrap interval no width.
+    tables, labels, who, study, train, test = cohort(strengths=(30.0,))
+    result = linear_protocol(tables, labels, who, study, train, test, fraction=0.6, draws=2, seed=0, replicates=40)
+    share = result.encoders["encoder 0"]["operating_points"]["Youden"]["specificity"]
+    assert share["value"] == 1
+    assert 0.8 < share["ci95"][0] < 1
+    assert result.encoders["encoder 0"]["calibration"]["slope"] is None
+
+
+def test_too_few_labels_for_a_threshold_are_said():
+    tables, labels, who, study, train, test = cohort()
+    result = linear_protocol(tables, labels, who, study, train, test, fraction=0.05, draws=2, seed=0, replicates=20)
+    assert result.encoders["encoder 1"]["operating_points"] is None
+
+
+def test_every_pair_has_delongs_p_and_both_corrected_for_the_table():
+    tables, labels, who, study, train, test = cohort()
+    result = linear_protocol(tables, labels, who, study, train, test, fraction=0.5, draws=3, seed=0, replicates=200)
+    pairs = result.comparisons
+    for pair in pairs:
+        a, b = (result.scores[pair[side]] for side in "ab")
+        assert pair["p_delong"] == compare_delong(result.test_labels, a, b, result.test_patients)["p"]
+    for key in ("p", "p_delong"):
+        assert [pair[f"{key}_holm"] for pair in pairs] == list(holm([pair[key] for pair in pairs]))
+
+
+def test_a_class_with_one_patient_has_no_delong():
+    tables, labels, who, study, train, test = cohort()
+    labels = np.where(np.isin(labels, (0, 1)), labels, 0)
+    few = np.append(test[labels[test] == 1][:1], test[labels[test] == 0][:5])
+    result = linear_protocol(tables, labels, who, study, train, few, fraction=1, draws=2, seed=0, replicates=50)
+    assert result.comparisons[0]["p_delong"] is None
+    assert "p_delong_holm" not in result.comparisons[0]
+    assert result.encoders["encoder 1"]["variance"] is None
+
+
+def test_a_subgroup_of_too_few_patients_has_no_auc():
+    tables, labels, who, study, train, test = cohort()
+    few = np.zeros(len(labels), bool)
+    few[test[labels[test] == 1][:4]] = few[test[labels[test] == 0][:30]] = True
+    result = linear_protocol(
+        *(tables, labels, who, study, train, test),
+        **{"fraction": 0.5, "draws": 2, "seed": 0, "replicates": 20},
+        subgroups={"few": few},
+    )
+    figures = result.encoders["encoder 1"]["subgroups"]["few"]
+    assert figures["not_measured"].startswith("too few: ")
+    assert (figures["radiographs"], figures["present"]) == (34, 4)
+    assert "auc_mean" not in figures

@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.evaluation.pictures import draw_forest, forest_data
 from monai_cxrpair.evaluation.protocol import linear_protocol
 from monai_cxrpair.evaluation.report import verdict, write_report
 from monai_cxrpair.evaluation.results import plain, results_dict, text_table, write_results
@@ -160,15 +161,18 @@ def test_names_cannot_smuggle_markup_into_the_report(written):
 
 
 def test_all_files_are_written_and_no_temporary_one_is_left(written):
-    assert {file.name for file in written[0].iterdir()} == {"results.json", "roc.png", "roc.svg", "report.html"}
+    assert {file.name for file in written[0].iterdir()} == {
+        *("results.json", "report.html", "roc.png", "roc.svg", "forest.png", "forest.svg"),
+        *("reliability.png", "reliability.svg", "decision.png", "decision.svg"),
+    }
     assert (written[0] / "roc.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_the_same_results_give_the_same_bytes(written, results, tmp_path):
     roc = json.loads((written[0] / "results.json").read_text())["roc"]
     write_report(results, out_dir=tmp_path, roc=roc)
-    for name in ("results.json", "roc.svg", "roc.png", "report.html"):
-        assert (tmp_path / name).read_bytes() == (written[0] / name).read_bytes(), name
+    for file in written[0].iterdir():
+        assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
 
 
 def test_the_report_of_one_encoder_without_the_optional_parts_is_whole(tmp_path, results):
@@ -209,6 +213,55 @@ def test_the_verdict_says_which_differences_are_established_and_which_are_not():
         "A difference between same study and random weights is NOT established: +0.010 AUC, "
         "and the 95 % CI (-0.020 to +0.040) includes 0."
     )
+
+
+def test_what_holms_correction_takes_back_is_not_called_established():
+    results = compared(0.053, 0.001, 0.08)
+    results["comparisons"][0] |= {"p": 0.04, "p_holm": 0.12}
+    assert verdict(results)[1] == (
+        "A difference between same study and random weights is NOT established among so many comparisons: +0.053 AUC "
+        "(95 % CI +0.001 to +0.080), but p is 0.120 after Holm's correction."
+    )
+    assert "not established: p corrected for the table (Holm) = 0.120" in text_table(results)
+    results["comparisons"][0]["p_holm"] = 0.04
+    assert "beats" in verdict(results)[1]
+    assert "not established" not in text_table(results)
+
+
+def test_the_report_shows_precision_calibration_operating_points_and_both_tests(written, results):
+    _, text = read(written[2])
+    for entry in results["encoders"].values():
+        linear = entry["linear"]
+        for figures in (linear["pr_auc"], linear["calibration"]["brier"]):
+            low, high = figures["ci95"]
+            assert f"{figures['mean']:.3f} ({low:.3f} to {high:.3f})" in text
+        for point in linear["operating_points"].values():
+            for share in ("sensitivity", "specificity", "ppv", "npv"):
+                if point[share]["value"] is None:  # a draw called everybody positive
+                    continue
+                low, high = (100 * end for end in point[share]["ci95"])
+                assert f"{100 * point[share]['value']:.1f} ({low:.1f} to {high:.1f})" in text
+    for pair in results["comparisons"]:
+        for key in ("p", "p_holm", "p_delong"):
+            assert (f"{pair[key]:.3f}" if pair[key] >= 0.001 else "< 0.001") in text
+    assert "lateral not measured: no labelled test radiograph" in text
+
+
+def test_the_forest_holds_everybody_and_the_subgroups_that_were_measured(results):
+    figures = {name: entry["linear"] for name, entry in results["encoders"].items()}
+    rows = forest_data(figures)
+    assert [row["group"] for row in rows] == ["everybody", "pneumonia"]
+    for name, linear in figures.items():
+        assert rows[0]["encoders"][name] == {"auc": linear["auc_mean"], "ci95": linear["ci95"]}
+        inside = linear["subgroups"]["pneumonia"]
+        assert rows[1]["encoders"][name] == {"auc": inside["auc_mean"], "ci95": inside["ci95"]}
+        assert (rows[1]["radiographs"], rows[1]["present"]) == (inside["radiographs"], inside["present"])
+
+
+def test_without_a_measured_subgroup_there_is_no_forest(tmp_path):
+    linear = {"auc_mean": 0.7, "ci95": [0.6, 0.8], "subgroups": {"few": {"not_measured": "too few", "radiographs": 3}}}
+    assert draw_forest({"only": linear}, out_dir=tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_verdict_is_the_same_whichever_way_round_the_pair_is_stored():

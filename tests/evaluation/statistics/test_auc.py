@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.metrics import auc, ci95, patient_weights, weighted_aucs
+from monai_cxrpair.evaluation.statistics.auc import auc, average_precision, weighted_aucs, weighted_average_precisions
+from monai_cxrpair.evaluation.statistics.bootstrap import ci95, patient_weights
 
 
 def brute_force_auc(labels, scores, weights):
@@ -57,7 +58,7 @@ def test_weighted_aucs_do_not_depend_on_the_block_size(monkeypatch):
     labels, scores = np.arange(40) % 2, rng.normal(size=40)
     weights = rng.integers(0, 3, (17, 40))
     whole = weighted_aucs(labels, scores, weights)
-    monkeypatch.setattr("monai_cxrpair.evaluation.metrics._BLOCK", 100)
+    monkeypatch.setattr("monai_cxrpair.evaluation.statistics.auc._BLOCK", 100)
     np.testing.assert_array_equal(weighted_aucs(labels, scores, weights), whole)
 
 
@@ -66,11 +67,6 @@ def test_a_replicate_with_one_class_is_nan_and_is_left_out_of_the_interval():
     assert np.isnan(found[:2]).all()
     assert found[2] == 1
     assert ci95(found) == (1, 1)
-
-
-def test_the_interval_of_nothing_but_nan_is_an_error():
-    with pytest.raises(CxrPairError, match="no bootstrap replicate holds both classes"):
-        ci95([np.nan, np.nan])
 
 
 @settings(max_examples=50, deadline=None)
@@ -109,46 +105,6 @@ def test_weights_of_the_wrong_shape_or_sign_are_an_error():
         weighted_aucs([0, 1], [0.1, 0.2], [[-1, 1]])
 
 
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.integers(0, 5))
-def test_every_row_of_a_patient_has_the_patients_multiplicity_and_as_many_patients_are_drawn_as_there_are(codes, seed):
-    patients = np.array(codes) * 1000 - 3
-    weights = patient_weights(patients, replicates=7, seed=seed)
-    assert weights.shape == (7, len(patients))
-    distinct, first = np.unique(patients, return_index=True)
-    for patient in distinct:
-        assert (np.ptp(weights[:, patients == patient], axis=1) == 0).all()
-    assert (weights[:, first].sum(axis=1) == len(distinct)).all()
-    np.testing.assert_array_equal(weights, patient_weights(patients, replicates=7, seed=seed))
-
-
-def test_multiplicities_have_the_mean_and_variance_of_resampling_with_replacement():
-    weights = patient_weights(np.arange(50), replicates=4000, seed=0).astype(float)
-    assert abs(weights.mean() - 1) < 1e-12
-    assert weights.var() == pytest.approx(1 - 1 / 50, rel=0.03)
-
-
-def test_replicates_below_one_are_an_error():
-    with pytest.raises(CxrPairError, match="replicates must be at least 1, got 0"):
-        patient_weights([1, 2], replicates=0, seed=0)
-
-
-def test_the_interval_covers_the_true_auc_where_the_rows_of_a_patient_are_copies():
-    # Three identical rows a patient: an interval by row would be 1.7 times too narrow.
-    rng = np.random.default_rng(3)
-    truth, covered, by_row = 0.7602, 0, 0  # Phi(1 / sqrt(2)) for two normals one SD apart
-    for trial in range(120):
-        labels = np.repeat(np.arange(80) % 2, 3)
-        scores = np.repeat(rng.normal(size=80) + np.arange(80) % 2, 3)
-        for patients in (np.repeat(np.arange(80), 3), np.arange(240)):
-            low, high = ci95(weighted_aucs(labels, scores, patient_weights(patients, replicates=300, seed=trial)))
-            if len(np.unique(patients)) == 80:
-                covered += low <= truth <= high
-            else:
-                by_row += low <= truth <= high
-    assert covered / 120 > 0.88
-    assert by_row < covered
-
-
 def test_nine_models_of_two_thousand_replicates_of_five_hundred_studies_take_less_than_two_seconds():
     rng = np.random.default_rng(0)
     labels = (rng.random(500) < 0.3).astype(float)
@@ -157,7 +113,52 @@ def test_nine_models_of_two_thousand_replicates_of_five_hundred_studies_take_les
     for _ in range(3):  # the best of three, as the machine is shared
         start = time.perf_counter()
         weights = patient_weights(rng.integers(0, 400, 500), replicates=2000, seed=0)
-        for scores in models:
-            weighted_aucs(labels, scores, weights)
+        weighted_aucs(labels, models, weights)
         best = min(best, time.perf_counter() - start)
     assert best < 2
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 9])
+def test_weighted_average_precisions_equal_scikit_learn_with_sample_weight(decimals):
+    rng = np.random.default_rng(decimals)
+    labels = (rng.random(300) < 0.2).astype(float)
+    scores = np.round(rng.normal(size=(2, 300)) + labels, decimals)
+    weights = patient_weights(rng.integers(0, 120, 300), replicates=40, seed=1)
+
+    found = weighted_average_precisions(labels, scores, weights)
+
+    expected = [[average_precision_score(labels, row, sample_weight=weight) for weight in weights] for row in scores]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    once = weighted_average_precisions(labels, scores[0], np.ones((1, 300)))
+    assert once == pytest.approx([average_precision(labels, scores[0])], abs=1e-12)
+
+
+def test_the_average_precision_of_constant_scores_is_the_prevalence():
+    assert average_precision([1, 0, 0, 0], [0.3] * 4) == 0.25
+    assert weighted_average_precisions([1, 0, 0, 0], [0.3] * 4, [[1, 1, 1, 1], [2, 1, 1, 0], [0, 1, 1, 1]])[:2] == (
+        pytest.approx([0.25, 0.5])
+    )
+    assert np.isnan(weighted_average_precisions([1, 0], [0.3, 0.3], [[0, 1]])).all()
+    with pytest.raises(CxrPairError, match="there is no precision-recall curve"):
+        average_precision([0, 0], [0.1, 0.2])
+
+
+@pytest.mark.parametrize("pairs", [0, 10**9])
+def test_the_matrix_product_and_the_sorted_way_give_the_same(monkeypatch, pairs):
+    # Weights of 40 and ties: sums far from round in binary would show here.
+    monkeypatch.setattr("monai_cxrpair.evaluation.statistics.auc._PAIRS_PER_ROW", pairs)
+    rng = np.random.default_rng(4)
+    labels = rng.random(120) < 0.4
+    scores = rng.integers(0, 9, (3, 120))
+    weights = rng.integers(0, 40, (30, 120)).astype(np.int16)
+    found = weighted_aucs(labels, scores, weights)
+    for row, model in zip(found, scores, strict=True):
+        expected = [roc_auc_score(labels, model, sample_weight=weight) for weight in weights]
+        np.testing.assert_allclose(row, expected, rtol=0, atol=1e-12)
+
+
+def test_weights_too_large_for_float32_go_the_sorted_way():
+    labels, scores = np.arange(60) % 2, np.random.default_rng(0).normal(size=60)
+    weights = np.random.default_rng(1).integers(10_000, 30_000, (5, 60)).astype(np.int32)
+    expected = [roc_auc_score(labels, scores, sample_weight=row) for row in weights]
+    np.testing.assert_allclose(weighted_aucs(labels, scores, weights), expected, rtol=0, atol=1e-12)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import math
+import shutil
+import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,28 +15,43 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from monai_cxrpair.cohort.files import atomic_path
+from monai_cxrpair.contrast.checkpoint_files import (
+    checkpoint_name,
+    checkpoints_in,
+    remove_leftovers,
+    save_atomically,
+    size_of,
+)
+from monai_cxrpair.contrast.distributed import gather_objects, gather_rows, rank, world_size
+from monai_cxrpair.contrast.encoder_file import EncoderFile
+from monai_cxrpair.contrast.random_state import random_state
+from monai_cxrpair.contrast.resume import FORMAT, flat
+from monai_cxrpair.contrast.signals import StopSignals
 from monai_cxrpair.errors import CxrPairError
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT = "epoch_{:05d}.pt"
+AGREE_EVERY = 10  # batches after which several processes ask each other whether to save or to stop
 
 
 class SaveRun:
-    """Handler: after each epoch `encoder.pt` (a plain state dict), `encoder.json` (its card) and a checkpoint.
+    """Handler: checkpoints while training, and after each epoch `encoder.pt` (a plain state dict) with `encoder.json`.
 
-    Every file is written beside its place and then renamed, so that a killed run never leaves half a file; the
-    checkpoint comes last: where it is, the encoder is of the same epoch or later. Checkpoints of an earlier run in the
-    same folder are moved aside when a new run starts.
+    A checkpoint is written at the end of each epoch, every `checkpoint_minutes` within, and on SIGTERM or SIGINT, after
+    which the process leaves with the code 143 or 130. Every file is written beside its place and then renamed, so that
+    a killed run never leaves half a file; a full disk costs that one checkpoint, not the run. With several processes
+    the first one writes. Attach it after every handler that changes what is saved.
 
     Args:
         output_dir: gets `encoder.pt`, `encoder.json` and `checkpoints/`.
-        states: what a checkpoint holds beside the engine's state: name -> object with a `state_dict`.
+        states: what a checkpoint holds beside the trainer's own state: name -> object with a `state_dict`.
         encoder: the backbone to save.
         card: what `encoder.json` says beside the training figures; it is also kept in the checkpoints as the
             settings that a resumed run must share.
-        keep: how many checkpoints stay.
+        keep: how many checkpoints stay, beside that of the best epoch.
+        best_by: a figure of `engine.state.metrics`, higher is better: `encoder.pt` is of the epoch where it was
+            highest, rather than of the last. Epochs without the figure, or where it is NaN, are never best.
+        checkpoint_minutes: time between two checkpoints within an epoch; 0: at the ends of epochs only.
     """
 
     def __init__(
@@ -44,21 +62,42 @@ class SaveRun:
         encoder: nn.Module,
         card: Mapping[str, Any],
         keep: int = 2,
+        best_by: str | None = None,
+        checkpoint_minutes: float = 10.0,
     ) -> None:
         if keep < 1:
             raise CxrPairError(f"keep is {keep}: at least one checkpoint must stay")
-        self.output_dir, self.states, self.encoder = Path(output_dir), dict(states), encoder
-        self.card, self.keep = dict(card), keep
+        if isinstance(checkpoint_minutes, bool) or not checkpoint_minutes >= 0:
+            raise CxrPairError(f"checkpoint_minutes is {checkpoint_minutes}: use minutes, or 0 for ends of epochs only")
+        self.output_dir, self.states, self.card, self.keep = Path(output_dir), dict(states), dict(card), keep
+        self.encoder = EncoderFile(self.output_dir / "encoder.pt", encoder, card=card, best_by=best_by)
+        self.seconds = 60.0 * checkpoint_minutes or math.inf
         self.folder = self.output_dir / "checkpoints"
+        self.signals = StopSignals()
+        self._failure: CxrPairError | None = None
+        self._last_save = time.monotonic()
 
     def attach(self, engine: Engine) -> None:
-        """Save at the end of each epoch."""
+        """Save within and at the end of each epoch, and stop for signals."""
+        engine.state.best, engine.stopping = None, self.signals
         engine.add_event_handler(Events.STARTED, self.start)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        engine.add_event_handler(Events.EPOCH_STARTED, self.encoder.forget)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.within_epoch)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.end_epoch)
+        engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def start(self, engine: Engine) -> None:
-        """Move the checkpoints of an earlier run aside, unless this run goes on from them."""
-        if engine.state.iteration > 0 or not list(self.folder.glob("epoch_*.pt")):
+        """Tidy up after earlier runs: their checkpoints move aside, unless this run goes on from them."""
+        if not hasattr(engine.data_loader.sampler, "start_at"):
+            raise CxrPairError("the loader's sampler cannot begin in the middle of an epoch: use ResumableSampler")
+        self._last_save = time.monotonic()
+        if engine.state.iteration > 0:
+            self.encoder.find_best(engine)
+        if rank() > 0:
+            return
+        remove_leftovers(self.folder, "epoch_*.pt")
+        remove_leftovers(self.output_dir, "encoder.*")
+        if engine.state.iteration > 0 or not checkpoints_in(self.folder):
             return
         number = 1
         while (aside := self.folder.with_name(f"checkpoints.{number}")).exists():
@@ -66,85 +105,101 @@ class SaveRun:
         self.folder.rename(aside)
         logger.warning("a new run starts: the checkpoints of an earlier one are now in %s", aside)
 
-    def save(self, engine: Engine) -> None:
-        """Write encoder, card and checkpoint."""
-        save_encoder(self.encoder, self.output_dir / "encoder.pt", self._full_card(engine))
-        state: dict[str, Any] = {name: value.state_dict() for name, value in self.states.items()}
-        state["trainer"] = {name: getattr(engine.state, name) for name in ("epoch", "iteration", "epoch_length")}
-        state["settings"] = flat(self.card)
-        save_atomically(state, self.folder / CHECKPOINT.format(engine.state.epoch))
-        for old in sorted(self.folder.glob("epoch_*.pt"))[: -self.keep]:
-            old.unlink()
+    def within_epoch(self, engine: Engine) -> None:
+        """Save where it is time to, or stop where a signal asked for it."""
+        batch, n = engine.state.iteration % engine.state.epoch_length, engine.accumulation_steps
+        if batch == 0 or batch % n or (world_size() > 1 and batch % (n * AGREE_EVERY)):
+            return  # the end of the epoch saves anyway, and within an accumulated step there are gradients to lose
+        stop, due = self._agreed(engine)
+        if stop or due:
+            engine.check_loss()
+            self._save_checkpoint(engine)
+        if stop:
+            self._stop(engine, stop)
 
-    def _full_card(self, engine: Engine) -> dict[str, Any]:
-        card = dict(self.card)
-        metrics = {name: value for name, value in engine.state.metrics.items() if isinstance(value, float)}
-        card["training"] = {**card.get("training", {}), "epochs": engine.state.epoch, "last_epoch": metrics}
-        return card
+    def end_epoch(self, engine: Engine) -> None:
+        """Write encoder, card and checkpoint, in this order: where the checkpoint is, the encoder is too."""
+        self._failure = None
+        if rank() == 0:
+            self._try(lambda: self.encoder.save(engine), self.encoder.size)
+        self._save_checkpoint(engine)
+        if engine.state.epoch < engine.state.max_epochs and (stop := self._agreed(engine)[0]):
+            self._stop(engine, stop)
 
+    def finish(self, engine: Engine) -> None:
+        """At the end of the run: what could not be saved is an error after all.
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `section#name` -> value; sequences become text, since tuples and lists are the same."""
-    out: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            out.update(flat(value, f"{prefix}{name}#"))
-        else:
-            out[prefix + name] = str(list(value)) if isinstance(value, (list, tuple)) else value
-    return out
+        Raises:
+            CxrPairError: the last epoch could not be saved.
+        """
+        if self._failure is not None:
+            raise CxrPairError(f"the end of the run could not be saved: {self._failure}; make room, start it once more")
+        if rank() == 0 and self.encoder.best_by and engine.state.best is None:
+            logger.warning("no epoch had a value of %s: encoder.pt is of the last epoch", self.encoder.best_by)
 
+    def _agreed(self, engine: Engine) -> tuple[int, bool]:
+        """The signal to stop for, 0 for none, and whether a checkpoint is due: the same on all processes."""
+        due = time.monotonic() - self._last_save >= self.seconds
+        if world_size() == 1:
+            return self.signals.received, due
+        wishes = gather_rows(torch.tensor([[self.signals.received, due]], device=engine.state.device))
+        stop, due_anywhere = wishes.amax(dim=0).tolist()
+        return stop, bool(due_anywhere)
 
-def save_encoder(encoder: nn.Module, path: Path, card: Mapping[str, Any]) -> None:
-    """Write `encoder.pt` and, beside it, its card `encoder.json`."""
-    save_atomically(encoder.state_dict(), path)
-    with atomic_path(path.with_suffix(".json"), mode=None) as temporary:
-        temporary.write_text(json.dumps(card, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    def _stop(self, engine: Engine, stop: int) -> None:
+        self.signals.received, self.signals.obeyed = stop, True
+        if self._failure is not None:
+            raise CxrPairError(f"stopped by {signal.Signals(stop).name} and could not save: {self._failure}")
+        if rank() == 0:
+            newest = checkpoints_in(self.folder)[-1]
+            logger.warning("%s: saved %s; the same command goes on from there", signal.Signals(stop).name, newest)
+        engine.terminate(skip_completed=True)
 
+    def _save_checkpoint(self, engine: Engine) -> None:
+        state = engine.state
+        ranks = gather_objects({"random": random_state(), "sums": engine.epoch_sums.state_dict()})
+        if rank() == 0:
+            content: dict[str, Any] = {name: value.state_dict() for name, value in self.states.items()}
+            content |= {
+                "format": FORMAT,
+                "settings": flat(self.card),
+                "trainer": {
+                    "iteration": state.iteration,
+                    "epoch_length": state.epoch_length,
+                    "processes": world_size(),
+                },
+                "scaler": engine.scaler.state_dict() if engine.scaler is not None else None,
+                "best": state.best,
+                "ranks": ranks,
+            }
+            batch = state.iteration - (state.epoch - 1) * state.epoch_length
+            path = self.folder / checkpoint_name(state.epoch, batch)
+            if batch < state.epoch_length:
+                self._failure = None
+            if self._try(lambda: save_atomically(content, path), size_of(content)):
+                self._remove_old(engine)
+        self._last_save = time.monotonic()
 
-def save_atomically(state: Mapping[str, Any], path: Path) -> None:
-    """`torch.save`, all or nothing."""
-    with atomic_path(path, mode=None) as temporary:
-        torch.save(dict(state), temporary)
+    def _try(self, write: Any, size: int) -> bool:
+        """Whether it could be written; if not, a warning says what is missing, and the training goes on."""
+        try:
+            write()
+        except CxrPairError as error:
+            self._failure = error
+            missing = size - shutil.disk_usage(self.output_dir).free
+            need = f"{missing:,} bytes more" if missing > 0 else f"{size:,} bytes"
+            logger.warning(
+                "%s: %s needed in %s; training goes on and tries again later, older checkpoints stay",
+                error, need, self.output_dir,
+            )  # fmt: skip
+            return False
+        return True
 
-
-def load_newest_checkpoint(folder: Path, targets: Mapping[str, Any], *, settings: Mapping[str, Any]) -> int:
-    """Load the newest checkpoint of `folder` into `targets` (name -> object), the engine under `trainer`.
-
-    Returns:
-        The epoch the run goes on from; 0 where there is no checkpoint.
-
-    Raises:
-        CxrPairError: a checkpoint that is damaged, or was made with other settings (which are named).
-    """
-    found = sorted(folder.glob("epoch_*.pt"))
-    if not found:
-        logger.info("no checkpoint in %s, training starts anew", folder)
-        return 0
-    try:
-        state = torch.load(found[-1], map_location="cpu", weights_only=True)
-        _check_settings(found[-1], made=state["settings"], now=flat(settings))
-        for name, target in targets.items():
-            if name == "trainer":
-                progress = state["trainer"]
-                if progress["epoch_length"] != target.state.epoch_length:
-                    raise CxrPairError(
-                        f"{found[-1]}: made with {progress['epoch_length']} batches an epoch, this run has "
-                        f"{target.state.epoch_length}; use the same cohort and batch_size, or another output_dir"
-                    )
-                target.state.epoch, target.state.iteration = progress["epoch"], progress["iteration"]
-            else:
-                target.load_state_dict(state[name])
-    except CxrPairError:
-        raise
-    except Exception as error:  # torch raises many types for damaged files and for weights that do not fit
-        reason = " ".join(str(error).split())[:200]
-        raise CxrPairError(f"{found[-1]}: cannot go on from this checkpoint ({reason})") from error
-    logger.info("going on from %s", found[-1])
-    return int(state["trainer"]["epoch"])
-
-
-def _check_settings(path: Path, *, made: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    different = [name for name in {**made, **now} if made.get(name) != now.get(name)]
-    if different:
-        shown = "; ".join(f"{name} was {made.get(name)}, is {now.get(name)}" for name in different[:4])
-        raise CxrPairError(f"{path}: this run has other settings: {shown}. Use the same, or another output_dir")
+    def _remove_old(self, engine: Engine) -> None:
+        best = engine.state.best and checkpoint_name(engine.state.best["epoch"], engine.state.epoch_length)
+        for old in checkpoints_in(self.folder)[: -self.keep]:
+            if old.name != best:
+                try:
+                    old.unlink()
+                except OSError as error:
+                    logger.warning("cannot remove the old checkpoint %s: %s", old, error.strerror)

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from monai_cxrpair.contrast.distributed import gather_rows_with_gradient, mean_of_ranks
+
 
 class Found(NamedTuple):
     """Positives among the keys of `negative`, each an entry: query `rows` (P,), `similarity` (P,), `affinity` (P,)."""
@@ -41,9 +43,10 @@ def contrastive_loss(
         found: the keys of `negative` that are positives too, none of them ignored.
 
     Returns:
-        The mean over the queries that have a positive, a scalar.
+        The mean over the queries that have a positive, a scalar. On several ranks it is the queries' sum over how many
+        a rank has on average, so that the mean over the ranks is the mean over all queries. All ranks must call it.
     """
-    positive = positive / temperature
+    positive, affinity = positive / temperature, affinity.to(positive.dtype)
     total = affinity.sum(dim=1)  # (B,)
     if found is not None:
         total = total.index_add(0, found.rows, found.affinity.to(total.dtype))
@@ -58,7 +61,19 @@ def contrastive_loss(
             0, found.rows, share * (denominator[found.rows] - found.similarity / temperature)
         )
     has_positive = (total > 0).to(per_query.dtype)
-    return (per_query * has_positive).sum() / has_positive.sum().clamp_min(1.0)
+    counted = mean_of_ranks(has_positive.sum())
+    return (per_query * has_positive).sum() / counted.masked_fill(counted == 0, 1.0)
+
+
+def variance_hinge(vectors: Tensor) -> Tensor:
+    """mean_d max(0, 1 - sd_d) with sd_d of sqrt(D) times the vectors, over all ranks' rows (B, D) -> scalar.
+
+    The variance term of VICReg (Bardes et al. 2022, equation 1, epsilon 1e-4), on vectors of unit length: sqrt(D) times
+    those that fill the sphere have a standard deviation of 1 in each direction, those that are all alike of 0.
+    """
+    everyone = gather_rows_with_gradient(vectors)
+    variance = everyone.var(dim=0) * vectors.shape[1]  # (D,)
+    return (1.0 - (variance + 1e-4).sqrt()).relu().mean()
 
 
 class _QueueLogSumExp(torch.autograd.Function):

@@ -1,11 +1,13 @@
 """MoCo's pieces against numpy and against a plain re-derivation."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from monai_cxrpair.contrast import MoCo, Negatives, build_encoder, feature_dim, load_weights
+from monai_cxrpair.contrast.loss import variance_hinge
 from monai_cxrpair.contrast.settings import queue_size
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.pairing import Affinity
@@ -144,6 +146,46 @@ def test_positives_in_the_queue_attract_by_their_affinity_and_far_ones_are_ignor
     assert network.queue.filled.all()
 
 
+def test_the_symmetric_loss_is_the_mean_of_both_ways_against_one_queue():
+    """Two keys per query, one of them of affinity 0: on the way back it has no positive, and does not count."""
+    network = make(symmetric=True, momentum=0.5)
+    network(**batch(seed=7))  # half the queue is filled
+    b = batch(n=3, seed=1, patients=[700, 1, 2])  # the first is of a patient whose key is in the queue
+    key = torch.stack([b["key"][:, 0], batch(n=3, seed=2)["query"]], dim=1)
+    affinity = torch.tensor([[1.0, 0.5], [1.0, 0.0], [0.25, 1.0]], dtype=torch.float64)
+    queue, patients = network.queue.keys[:4].clone(), network.queue.codes[:4, 0].clone()
+    output = network(b["query"], key, affinity=affinity, codes=b["codes"][:, [0, 1, 1]])
+
+    def embed(side, views):
+        return F.normalize(getattr(network, f"{side}_head")(getattr(network, f"{side}_encoder")(views)), dim=1)
+
+    q, slow_q = embed("query", b["query"]), embed("key", b["query"])
+    k, slow_k = (torch.stack([embed(side, key[:, j]) for j in (0, 1)], dim=1) for side in ("query", "key"))
+    there, back = [], []
+    for i in range(3):
+        others = queue[patients != b["codes"][i, 0, 0]]
+        drawn = [j for j in (0, 1) if affinity[i, j] > 0]
+        logits = torch.cat([slow_k[i, drawn] @ q[i], others @ q[i]]) / 0.2
+        there.append(-(affinity[i, drawn] / affinity[i].sum() * logits.log_softmax(0)[: len(drawn)]).sum())
+        back += [-(torch.cat([slow_q[i : i + 1], others]) @ k[i, j] / 0.2).log_softmax(0)[0] for j in drawn]
+    expected = (sum(there) / 3 + sum(back) / 5) / 2
+    assert len(back) == 5
+    assert output.loss.item() == pytest.approx(expected.item(), abs=1e-12)
+    assert int(network.queue.count) == 4 + 6  # the keys alone, once
+    torch.testing.assert_close(network.queue.keys[[4, 5, 6, 7, 0, 1]], slow_k.flatten(0, 1))
+
+
+def test_the_variance_term_comes_on_top_of_the_loss_and_is_all_but_0_for_vectors_that_fill_the_sphere():
+    plain, more = (make(variance_weight=weight)(**batch(n=8)) for weight in (0.0, 3.0))
+    q = make().query_encoder  # the same weights
+    vectors = F.normalize(make().query_head(q(batch(n=8)["query"])), dim=1).detach().numpy() * 3**0.5
+    expected = np.maximum(0, 1 - np.sqrt(vectors.var(axis=0, ddof=1) + 1e-4)).mean()
+    assert (more.loss - plain.loss).item() == pytest.approx(3 * expected, abs=1e-12)
+    assert expected > 0.5  # a random encoder of random noise is collapsed
+    sphere = F.normalize(torch.randn(20_000, 64, generator=torch.Generator().manual_seed(0)), dim=1)
+    assert variance_hinge(sphere).item() < 0.01
+
+
 @pytest.mark.parametrize("strategy", ["same", "reweighted", "appended", "synthetic"])
 def test_a_strategy_changes_the_loss_from_the_second_batch_on_and_never_makes_it_0(strategy):
     """The second batch meets a queue half full, of two lateralities."""
@@ -193,6 +235,7 @@ def test_keys_are_normalised_in_shuffled_groups_and_come_back_in_order():
 @pytest.mark.parametrize(
     ("settings", "named"),
     [({"momentum": 1.0}, "momentum"), ({"temperature": 0.0}, "temperature"), ({"bn_groups": 0}, "bn_groups"),
+     ({"variance_weight": -0.1}, "variance_weight"),
      ({"negatives": Negatives(ignore="none"), "affinity": Affinity(kernel="step")}, "negatives#ignore is none"),
      ({"negatives": Negatives(strategy="appended")}, "negatives#share is 0.1: of a queue of 8")],
 )  # fmt: skip

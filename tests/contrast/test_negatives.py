@@ -48,7 +48,7 @@ class Case:
     def ours(self, rule, q=None, affinity=None, seed=3):
         q = torch.from_numpy(self.q) if q is None else q
         codes = torch.from_numpy(self.codes)
-        own = find_relatives(codes, self.queue, ignore=rule.ignore, affinity=affinity)
+        own = find_relatives(codes, self.queue.codes, ~self.queue.filled[None], ignore=rule.ignore, affinity=affinity)
         torch.manual_seed(seed)
         terms = rule.terms(q @ self.queue.keys.T, own, self.queue.keys, codes, self.queue.codes)
         positive = (q * torch.from_numpy(self.k)).sum(1, keepdim=True)

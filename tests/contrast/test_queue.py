@@ -26,7 +26,9 @@ def test_the_queue_holds_the_last_keys_with_their_codes_whatever_the_batch(batch
         keys, codes = queue.keys[held], queue.codes[held]
         assert torch.equal(keys[:, 0].long(), codes[:, 0])
         assert torch.equal(codes - codes[:, :1], 1000 * torch.arange(len(CODES)).expand_as(codes))
-        assert int(queue.pointer) == (last % 7 if batch <= 7 else (start // batch + 1) * 7 % 7)
+        assert int(queue.count) == last
+        age = last - 1 - queue.code("patient")  # the keys are numbered as they came
+        assert torch.equal(queue.age[held], age[held])
     assert not queue.codes.is_floating_point()
     assert queue.code("sex").tolist() == (queue.code("patient") + 1000 * CODES.index("sex")).tolist()
 
@@ -42,15 +44,17 @@ def test_codes_larger_than_a_float_can_tell_apart_stay_apart():
 def test_the_queue_is_saved_with_the_model_and_comes_back():
     queue, other = KeyQueue(size=4, dim=2), KeyQueue(size=4, dim=2)
     queue.enqueue(*numbered(0, 6))
-    assert set(queue.state_dict()) == {"keys", "codes", "pointer"}
+    assert set(queue.state_dict()) == {"keys", "codes", "count"}
     other.load_state_dict(queue.state_dict())
     for mine, theirs in zip(queue.state_dict().values(), other.state_dict().values(), strict=True):
         assert torch.equal(mine, theirs)
 
 
-def test_a_queue_of_an_earlier_version_is_one_line():
-    old = {"keys": torch.zeros(4, 2), "patient": torch.zeros(4), "study": torch.zeros(4), "pointer": torch.zeros(())}
-    with pytest.raises(CxrPairError, match="earlier version of this package wrote it; start the run anew") as caught:
+@pytest.mark.parametrize(("lacks", "said"), [("codes", "no metadata codes"), ("count", "no count of its keys")])
+def test_a_queue_of_an_earlier_version_is_one_line(lacks, said):
+    old = KeyQueue(size=4, dim=2).state_dict() | {"pointer": torch.zeros(())}
+    del old[lacks]
+    with pytest.raises(CxrPairError, match=f"{said}: an earlier version of this package wrote it; start") as caught:
         KeyQueue(size=4, dim=2).load_state_dict(old)
     assert "\n" not in str(caught.value)
 

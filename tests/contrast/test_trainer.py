@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset
 
-from monai_cxrpair.contrast import ContrastiveTrainer, MoCo, Negatives, SaveRun
+from monai_cxrpair.contrast import ContrastiveTrainer, MoCo, Negatives, ResumableSampler, SaveRun
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging import as_tensors
 from monai_cxrpair.pairing import Affinity
@@ -75,7 +75,7 @@ def make(
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.9)
     card = {"format": "x", "pairing": pairing, "training": {"rate": (1, 2)}}
     states = {"network": network, "optimizer": optimizer, "lr_scheduler": scheduler}
-    sampler = DistributedSampler(data, num_replicas=1, rank=0, seed=0)
+    sampler = ResumableSampler(data, num_replicas=1, rank=0, seed=0)
     loader = DataLoader(
         data, batch_size=batch, sampler=sampler, drop_last=True, collate_fn=as_tensors, num_workers=workers
     )
@@ -139,7 +139,7 @@ def test_every_epoch_has_another_order(tmp_path):
 def test_a_new_run_moves_the_checkpoints_of_an_earlier_one_aside(tmp_path, caplog):
     make(tmp_path, max_epochs=3).run()
     make(tmp_path, max_epochs=1).run()
-    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["epoch_00001.pt"]
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["epoch_00001_batch_000003.pt"]
     assert len(list((tmp_path / "checkpoints.1").iterdir())) == 2
     assert "checkpoints.1" in caplog.text
 
@@ -162,7 +162,10 @@ def test_each_epoch_reports_its_figures_and_leaves_encoder_card_and_the_last_two
     trainer.run()
     assert trainer.state.metrics["self_pair_rate"] == pytest.approx(4 / 12)
     assert trainer.state.metrics["pairs_per_second"] > 0
-    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["epoch_00002.pt", "epoch_00003.pt"]
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
+        "epoch_00002_batch_000003.pt",
+        "epoch_00003_batch_000003.pt",
+    ]
     card = json.loads((tmp_path / "encoder.json").read_text())
     assert card["training"]["epochs"] == 3
     assert card["training"]["last_epoch"]["loss"] == pytest.approx(trainer.state.metrics["loss"])
@@ -202,7 +205,7 @@ def test_a_loss_that_becomes_nan_stops_the_run(tmp_path):
 
 def test_a_checkpoint_whose_queue_has_no_codes_is_refused_in_one_line(tmp_path):
     make(tmp_path, max_epochs=1).run()
-    path = tmp_path / "checkpoints" / "epoch_00001.pt"
+    path = tmp_path / "checkpoints" / "epoch_00001_batch_000003.pt"
     state = torch.load(path, weights_only=True)
     del state["network"]["queue.codes"]
     torch.save(state, path)
@@ -213,8 +216,8 @@ def test_a_checkpoint_whose_queue_has_no_codes_is_refused_in_one_line(tmp_path):
 
 def test_a_damaged_checkpoint_and_one_of_another_cohort_are_refused_by_name(tmp_path):
     make(tmp_path, max_epochs=1).run()
-    with pytest.raises(CxrPairError, match=r"epoch_00001\.pt: made with 3 batches"):
+    with pytest.raises(CxrPairError, match=r"epoch_00001_batch_000003\.pt: made with 3 batches"):
         make(tmp_path, resume=True, batch=6).run()
-    (tmp_path / "checkpoints" / "epoch_00001.pt").write_bytes(b"damaged")
-    with pytest.raises(CxrPairError, match=r"epoch_00001\.pt: cannot go on"):
+    (tmp_path / "checkpoints" / "epoch_00001_batch_000003.pt").write_bytes(b"damaged")
+    with pytest.raises(CxrPairError, match=r"epoch_00001_batch_000003\.pt: damaged"):
         make(tmp_path, resume=True).run()

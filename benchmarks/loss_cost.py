@@ -62,12 +62,14 @@ class Step:
         return loss.detach()
 
     def multi_positive(self) -> Tensor:
-        """As in `MoCo.forward`."""
+        """As in `MoCo`."""
         q = self.q.clone().requires_grad_()
         positive = torch.einsum("bd,bkd->bk", q, self.k)
         keys = self.queue.keys.clone()
         negative = q @ keys.T
-        own = find_relatives(self.codes, self.queue, ignore="patient", affinity=AFFINITY)
+        own = find_relatives(
+            self.codes, self.queue.codes, ~self.queue.filled[None], ignore="patient", affinity=AFFINITY
+        )
         loss = contrastive_loss(
             positive, torch.ones(BATCH, 1), negative, own.ignored, temperature=TEMPERATURE, found=own.found(q, keys)
         )

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from monai_cxrpair.contrast.loss import contrastive_loss
-from monai_cxrpair.contrast.queue import KeyQueue
-from monai_cxrpair.contrast.relatives import find_relatives
+from monai_cxrpair.contrast.method.loss import contrastive_loss
+from monai_cxrpair.contrast.method.queue import KeyQueue
+from monai_cxrpair.contrast.method.relatives import find_relatives
 from monai_cxrpair.pairing import Affinity
 from monai_cxrpair.pairing.codes import CODES
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_cxrpair.contrast import feature_dim
-from monai_cxrpair.contrast.checkpoint_files import save_atomically
+from monai_cxrpair.contrast.checkpoints.files import save_atomically
 from monai_cxrpair.contrast.encoders import read_state_dict
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.cards import CLASSIFIER, read_classifier_card

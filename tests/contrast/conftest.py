@@ -2,22 +2,17 @@
 
 import multiprocessing
 import os
-import sys
-from pathlib import Path
 
 import pytest
+import tiny_run
 
 
 @pytest.fixture(scope="session")
 def forked():
     """Start `tiny_run.train(folder, **settings)` in a process of its own; its stderr goes to `folder/stderr.txt`."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    import tiny_run
-
     threads = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("forkserver")
-    # Not tiny_run itself: the server of Python 3.11 does not know the path above.
     context.set_forkserver_preload(["monai_cxrpair.contrast", "monai_cxrpair.imaging", "pytest"])
     started = []
 
@@ -34,13 +29,9 @@ def forked():
     os.environ.pop("OMP_NUM_THREADS")
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = threads
-    sys.path.remove(str(Path(__file__).parent))
 
 
 @pytest.fixture
-def make(monkeypatch):
+def make():
     """`tiny_run.make`: a training run of 4 epochs of 3 batches."""
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    import tiny_run
-
     return tiny_run.make

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from monai_cxrpair.contrast import ContrastiveTrainer, MoCo, ResumableSampler
-from monai_cxrpair.contrast.precision import Arithmetic, kernels
+from monai_cxrpair.contrast.training.precision import Arithmetic, kernels
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging import as_tensors
 from monai_cxrpair.pairing.codes import CODES
@@ -236,7 +236,7 @@ def test_without_a_compiler_compile_is_an_error_in_one_line(monkeypatch):
         raise RuntimeError("No working C++ compiler found\nSet TORCHDYNAMO_VERBOSE=1")
 
     monkeypatch.setattr(
-        "monai_cxrpair.contrast.trainer.compile_encoders",
+        "monai_cxrpair.contrast.training.trainer.compile_encoders",
         lambda network: network.query_encoder.compile(backend=backend),
     )
     trainer = make(moco(torch.float32), precision="fp32", compile_network=True)
@@ -271,7 +271,7 @@ def test_each_epoch_is_one_line_with_its_speed_and_the_time_left_and_no_bar_with
 
 def test_on_a_terminal_a_bar_counts_the_pairs_of_the_whole_run(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("monai_cxrpair.contrast.throughput.REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr("monai_cxrpair.contrast.training.throughput.REFRESH_SECONDS", 0.0)
     make(OneWeight(seconds=0.01), max_epochs=2).run()
     shown = capsys.readouterr().err
     assert "epoch 2 of 2" in shown

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from monai_cxrpair.contrast.relatives import Relatives
+from monai_cxrpair.contrast.method.relatives import Relatives
 
 
 class StepOutput(NamedTuple):

@@ -15,7 +15,7 @@ from ignite.engine import Engine
 from torch import nn
 
 from monai_cxrpair.cohort.files import atomic_path
-from monai_cxrpair.contrast.checkpoint_files import save_atomically, size_of
+from monai_cxrpair.contrast.checkpoints.files import save_atomically, size_of
 
 logger = logging.getLogger(__name__)
 

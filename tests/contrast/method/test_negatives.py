@@ -8,9 +8,9 @@ import torch
 import yaml
 
 from monai_cxrpair.contrast import Negatives, contrastive_loss
-from monai_cxrpair.contrast.negatives import draw_like, draw_mixes
-from monai_cxrpair.contrast.queue import KeyQueue
-from monai_cxrpair.contrast.relatives import Relatives, find_relatives
+from monai_cxrpair.contrast.method.negatives import draw_like, draw_mixes
+from monai_cxrpair.contrast.method.queue import KeyQueue
+from monai_cxrpair.contrast.method.relatives import Relatives, find_relatives
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.pairing import Affinity
 from monai_cxrpair.pairing.codes import CODES
@@ -242,7 +242,7 @@ def test_the_card_holds_the_settings_that_matter_and_can_be_read_back(settings):
     assert Negatives.from_config(None) == Negatives()
 
 
-@pytest.mark.parametrize("overlay", sorted((Path(__file__).parents[2] / "configs" / "negatives").glob("*.yaml")))
+@pytest.mark.parametrize("overlay", sorted((Path(__file__).parents[3] / "configs" / "negatives").glob("*.yaml")))
 def test_the_overlays_are_settings_of_a_strategy_and_leave_what_is_ignored_as_it_was(overlay):
     settings = yaml.safe_load(overlay.read_text(encoding="utf-8"))
     settings = {name.removeprefix("negatives#"): value for name, value in settings.items()}

@@ -16,13 +16,19 @@ from monai.utils import CommonKeys
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from monai_cxrpair.contrast.checkpoints.resume import load_newest_checkpoint
+from monai_cxrpair.contrast.checkpoints.signals import shielded_workers
 from monai_cxrpair.contrast.distributed import mean_of_ranks, unwrap, world_size, wrap
 from monai_cxrpair.contrast.encoders import channels_last
-from monai_cxrpair.contrast.precision import Precision, choose_arithmetic, compile_encoders, kernels, no_compiler
-from monai_cxrpair.contrast.progress import EpochSums
-from monai_cxrpair.contrast.resume import load_newest_checkpoint
-from monai_cxrpair.contrast.signals import shielded_workers
-from monai_cxrpair.contrast.throughput import Throughput
+from monai_cxrpair.contrast.training.precision import (
+    Precision,
+    choose_arithmetic,
+    compile_encoders,
+    kernels,
+    no_compiler,
+)
+from monai_cxrpair.contrast.training.progress import EpochSums
+from monai_cxrpair.contrast.training.throughput import Throughput
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging.augment_device import make_views
 

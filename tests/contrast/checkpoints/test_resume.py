@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DistributedSampler
 
 from monai_cxrpair.contrast import resume_folder
-from monai_cxrpair.contrast.random_state import random_state, set_random_state
+from monai_cxrpair.contrast.checkpoints.random_state import random_state, set_random_state
 from monai_cxrpair.errors import CxrPairError
 
 

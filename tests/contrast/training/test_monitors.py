@@ -11,9 +11,9 @@ from ignite.engine import Engine
 from monai.metrics import EmbeddingCollapseMetric
 from scipy.spatial.distance import pdist
 
-from monai_cxrpair.contrast.history import WriteHistory
-from monai_cxrpair.contrast.monitors import Monitors, effective_rank, queue_age, same_patient_rate, uniformity
-from monai_cxrpair.contrast.queue import KeyQueue
+from monai_cxrpair.contrast.method.queue import KeyQueue
+from monai_cxrpair.contrast.training.history import WriteHistory
+from monai_cxrpair.contrast.training.monitors import Monitors, effective_rank, queue_age, same_patient_rate, uniformity
 from monai_cxrpair.pairing.codes import CODES
 
 

@@ -5,54 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
+from tiny_run import Encoder, Pairs
+from torch.utils.data import DataLoader
 
 from monai_cxrpair.contrast import ContrastiveTrainer, MoCo, Negatives, ResumableSampler, SaveRun
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging import as_tensors
 from monai_cxrpair.pairing import Affinity
-from monai_cxrpair.pairing.codes import CODES
-
-
-class Pairs(Dataset):
-    """Twelve random radiographs whose noise depends on the epoch, as the real dataset's augmentation does."""
-
-    seed = 3
-
-    def __init__(self, poison=False):
-        self.images = np.random.default_rng(0).integers(0, 255, (12, 1, 64, 64)).astype(np.uint8)
-        self.epoch, self.poison = 0, poison
-
-    def __len__(self):
-        return len(self.images)
-
-    def set_epoch(self, epoch):
-        self.epoch = epoch
-
-    def __getitems__(self, rows):
-        rows = np.asarray(rows)
-        rng = np.random.default_rng([self.epoch, *rows.tolist()])
-        noise = rng.integers(0, 20, (2, len(rows), 1, 64, 64)).astype(np.uint8)
-        key_rows = np.where(rows % 3 == 0, rows, (rows + 1) % 12)
-        codes = np.full((len(rows), 2, len(CODES)), -1)
-        codes[..., :2] = np.stack([rows, key_rows], axis=1)[..., None]  # each a study of a patient of its own
-        codes[:, 1, 0] = rows
-        codes[..., CODES.index("laterality")] = codes[..., 1] % 2
-        affinity = np.full((len(rows), 1), np.nan if self.poison else 1.0, np.float32)
-        return {
-            "query": self.images[rows] // 2 + noise[0], "key": (self.images[key_rows] // 2 + noise[1])[:, None],
-            "affinity": affinity, "row": rows, "key_row": key_rows[:, None], "codes": codes,
-        }  # fmt: skip
-
-
-class Encoder(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.convolution = torch.nn.Conv2d(1, 4, 5, stride=4)
-        self.norm = torch.nn.BatchNorm2d(4)
-
-    def forward(self, x):
-        return self.norm(self.convolution(x)).relu().mean((2, 3))
 
 
 def make(

@@ -9,7 +9,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from monai_cxrpair.contrast.distributed import mean_of_ranks
-from monai_cxrpair.contrast.queue import KeyQueue
+from monai_cxrpair.contrast.method.queue import KeyQueue
 from monai_cxrpair.pairing.codes import CODES
 
 logger = logging.getLogger(__name__)

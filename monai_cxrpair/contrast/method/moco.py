@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from monai_cxrpair.contrast.distributed import gather_batch, shuffle_rows, world_size
 from monai_cxrpair.contrast.encoders import feature_dim
-from monai_cxrpair.contrast.figures import StepOutput, describe
-from monai_cxrpair.contrast.loss import contrastive_loss, variance_hinge
-from monai_cxrpair.contrast.negatives import Negatives
-from monai_cxrpair.contrast.queue import KeyQueue
-from monai_cxrpair.contrast.relatives import find_relatives
+from monai_cxrpair.contrast.method.figures import StepOutput, describe
+from monai_cxrpair.contrast.method.loss import contrastive_loss, variance_hinge
+from monai_cxrpair.contrast.method.negatives import Negatives
+from monai_cxrpair.contrast.method.queue import KeyQueue
+from monai_cxrpair.contrast.method.relatives import find_relatives
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.pairing import Affinity
 

@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from monai_cxrpair.contrast.relatives import Ignore, Relatives
+from monai_cxrpair.contrast.method.relatives import Ignore, Relatives
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.pairing.codes import CODES, UNKNOWN
 from monai_cxrpair.pairing.properties import PROPERTIES

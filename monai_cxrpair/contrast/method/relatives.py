@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-from monai_cxrpair.contrast.loss import Found
+from monai_cxrpair.contrast.method.loss import Found
 from monai_cxrpair.pairing.affinity import Affinity
 from monai_cxrpair.pairing.codes import CODES
 

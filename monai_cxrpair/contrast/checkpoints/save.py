@@ -15,18 +15,18 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from monai_cxrpair.contrast.checkpoint_files import (
+from monai_cxrpair.contrast.checkpoints.encoder_file import EncoderFile
+from monai_cxrpair.contrast.checkpoints.files import (
     checkpoint_name,
     checkpoints_in,
     remove_leftovers,
     save_atomically,
     size_of,
 )
+from monai_cxrpair.contrast.checkpoints.random_state import random_state
+from monai_cxrpair.contrast.checkpoints.resume import FORMAT, flat
+from monai_cxrpair.contrast.checkpoints.signals import StopSignals
 from monai_cxrpair.contrast.distributed import gather_objects, gather_rows, rank, world_size
-from monai_cxrpair.contrast.encoder_file import EncoderFile
-from monai_cxrpair.contrast.random_state import random_state
-from monai_cxrpair.contrast.resume import FORMAT, flat
-from monai_cxrpair.contrast.signals import StopSignals
 from monai_cxrpair.errors import CxrPairError
 
 logger = logging.getLogger(__name__)

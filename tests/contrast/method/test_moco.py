@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from monai_cxrpair.contrast import MoCo, Negatives, build_encoder, feature_dim, load_weights
-from monai_cxrpair.contrast.loss import variance_hinge
+from monai_cxrpair.contrast.method.loss import variance_hinge
 from monai_cxrpair.contrast.settings import queue_size
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.pairing import Affinity

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from monai_cxrpair.contrast.signals import SIGNALS, StopSignals
+from monai_cxrpair.contrast.checkpoints.signals import SIGNALS, StopSignals
 
 
 def steps(folder, rank=""):

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monai_cxrpair.contrast.checkpoint_files import DamagedError, checkpoints_in, read_checkpoint
+from monai_cxrpair.contrast.checkpoints.files import DamagedError, checkpoints_in, read_checkpoint
+from monai_cxrpair.contrast.checkpoints.random_state import set_random_state
 from monai_cxrpair.contrast.distributed import gather_objects, rank, world_size
-from monai_cxrpair.contrast.random_state import set_random_state
 from monai_cxrpair.errors import CxrPairError
 
 if TYPE_CHECKING:
-    from monai_cxrpair.contrast.trainer import ContrastiveTrainer
+    from monai_cxrpair.contrast.training.trainer import ContrastiveTrainer
 
 logger = logging.getLogger(__name__)
 

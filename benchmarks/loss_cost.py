@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from monai_cxrpair.contrast.loss import contrastive_loss
-from monai_cxrpair.contrast.queue import KeyQueue
-from monai_cxrpair.contrast.relatives import find_relatives
+from monai_cxrpair.contrast.method.loss import contrastive_loss
+from monai_cxrpair.contrast.method.queue import KeyQueue
+from monai_cxrpair.contrast.method.relatives import find_relatives
 from monai_cxrpair.pairing import Affinity
 from monai_cxrpair.pairing.codes import CODES
 
@@ -62,12 +62,14 @@ class Step:
         return loss.detach()
 
     def multi_positive(self) -> Tensor:
-        """As in `MoCo.forward`."""
+        """As in `MoCo`."""
         q = self.q.clone().requires_grad_()
         positive = torch.einsum("bd,bkd->bk", q, self.k)
         keys = self.queue.keys.clone()
         negative = q @ keys.T
-        own = find_relatives(self.codes, self.queue, ignore="patient", affinity=AFFINITY)
+        own = find_relatives(
+            self.codes, self.queue.codes, ~self.queue.filled[None], ignore="patient", affinity=AFFINITY
+        )
         loss = contrastive_loss(
             positive, torch.ones(BATCH, 1), negative, own.ignored, temperature=TEMPERATURE, found=own.found(q, keys)
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import logging
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -40,20 +42,37 @@ MONAI_PARTS = {
     "key_metric",
 }
 
-REFERENCE = re.compile(r"[@%]([A-Za-z_]\w*)(?:(?:#|::)(\w+))?")
+# What MONAI says of a component that cannot be made.
+NOT_MADE = re.compile(r"Failed to instantiate component '(torch\.optim\.[\w.]+)'")
+
+# A mistake is the same in all processes of a run, and torchrun ends them all once the first has ended: the others wait
+# so long before they say theirs, and so say nothing that the first has said.
+SAME_ERROR_SECONDS = 10.0
+
+REFERENCE = re.compile(r"(?:[@%]|definition\(')([A-Za-z_]\w*)(?:(?:#|::)(\w+))?")
 
 
 def begin(output_dir: str) -> None:
     """First step of every run: show a user's mistake as one line, refuse unknown settings, make the output folder.
 
     Raises:
-        CxrPairError: a setting that this config does not have, or a folder that cannot be written to.
+        CxrPairError: a setting that this config does not have, a folder that cannot be written to, or several processes
+            for a config that is for one.
     """
     sys.excepthook = _one_line
+    if _rank():
+        logging.disable(logging.WARNING)  # the first process says it
     parser = _running_parser()
     refuse_unknown_keys(parser.get())
     for key, value in yaml_words(parser.get()).items():
         parser[key] = value
+    for key, expression in mended_tracking(parser.get()).items():
+        parser[key] = expression
+    if "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE") != "1" and "dist_backend" not in parser.get():
+        raise CxrPairError(
+            "torchrun started several processes: for training add configs/multi_gpu_train.yaml to --config_file; "
+            "evaluating and inference run in one process, without torchrun"
+        )
     seed = parser.get("seed", 0)
     if not isinstance(seed, int) or seed < 0:
         raise CxrPairError(f"seed is {seed!r}: use a whole number of at least 0")
@@ -96,6 +115,21 @@ def yaml_words(config: dict[str, Any], prefix: str = "") -> dict[str, bool | Non
     return found
 
 
+def mended_tracking(config: dict[str, Any]) -> dict[str, str]:
+    """What to change where `--tracking mlflow` added MLflow's handler to the training.
+
+    It expects the output of a step as a list, as MONAI's own trainers give it; of a dict it makes a tuple, which MLflow
+    cannot read. And MLflow tells its makers over the network how it is used, unless it is told not to.
+    """
+    changes = {}
+    for number, handler in enumerate(config.get("train", {}).get("handlers") or []):
+        if handler.get("_target_") == "MLFlowHandler":
+            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+            if "from_engine" in str(handler.get("output_transform")):
+                changes[f"train#handlers#{number}#output_transform"] = "$lambda output: output['loss']"
+    return changes
+
+
 def check_version(required: str) -> None:
     """The bundle and the installed package must be of one version.
 
@@ -107,6 +141,36 @@ def check_version(required: str) -> None:
             f"this bundle needs monai-cxrpair {required}, installed is {monai_cxrpair.__version__}: "
             f"pip install monai-cxrpair=={required}"
         )
+
+
+def as_written(key: str) -> Any:
+    """What the running config and the command line say for `key`: of a `_target_` its arguments, not what it makes."""
+    return _running_parser().get(key)
+
+
+def definition(key: str) -> Any:
+    """What the running config says for `key`, references and expressions resolved, but a `_target_` not made.
+
+    So an encoder of the user's own is written into the card as it was defined.
+
+    Raises:
+        CxrPairError: it holds something else than text, numbers, lists and dicts.
+    """
+    parser = _running_parser()
+
+    def plain(value: Any, place: str) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(part, f"{place}::{name}") for name, part in value.items()}
+        if isinstance(value, list):
+            return [plain(part, f"{place}::{number}") for number, part in enumerate(value)]
+        return parser.get_parsed_content(place) if isinstance(value, str) and value[:1] in ("@", "$") else value
+
+    found = plain(parser.get(key), key)
+    try:
+        json.dumps(found)
+    except TypeError as error:
+        raise CxrPairError(f"{key}: its settings must be text, numbers, lists and dicts ({error})") from error
+    return found
 
 
 def open_cohort(cohort_file: str, *, root: str | None) -> Cohort:
@@ -173,8 +237,28 @@ def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackT
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, CxrPairError):
         cause = cause.__cause__ or cause.__context__
-    if cause is None or os.environ.get("CXRPAIR_DEBUG"):
+    line = _bad_optimiser(error) if cause is None else str(cause)
+    if line is None or os.environ.get("CXRPAIR_DEBUG"):
         sys.__excepthook__(kind, error, trace)
         return
     logging.shutdown()
-    sys.stderr.write(f"error: {cause}\n")
+    if _rank():
+        time.sleep(SAME_ERROR_SECONDS)
+        line = f"process {_rank()}: {line}"
+    sys.stderr.write(f"error: {line}\n")
+
+
+def _rank() -> int:
+    """Number of this process among those that torchrun started; torch.distributed does not know it yet."""
+    return int(os.environ.get("RANK", "0")) if "LOCAL_RANK" in os.environ else 0
+
+
+def _bad_optimiser(error: BaseException) -> str | None:
+    """What is wrong with an argument in the `optimizer` or `lr_scheduler` section; None where it is something else."""
+    cause: BaseException | None = error
+    while cause is not None:
+        found = NOT_MADE.search(str(cause))
+        if found and isinstance(cause.__cause__, (TypeError, ValueError)):
+            return f"{found[1]}: {cause.__cause__}"
+        cause = cause.__cause__ or cause.__context__
+    return None

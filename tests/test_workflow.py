@@ -1,11 +1,20 @@
 """What the configs call before anything runs."""
 
+import os
+
 import pytest
 import yaml
 
 from monai_cxrpair.cohort import Cohort
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.workflow import check_version, find_radiographs, open_cohort, refuse_unknown_keys, yaml_words
+from monai_cxrpair.workflow import (
+    check_version,
+    find_radiographs,
+    mended_tracking,
+    open_cohort,
+    refuse_unknown_keys,
+    yaml_words,
+)
 
 CONFIG = {"learning_rate": 1, "optimizer": {"lr": "@learning_rate"}, "training": ["$@optimizer"], "train": {}}
 
@@ -73,3 +82,45 @@ def test_inference_reads_a_folder_or_a_cohort(tmp_path):
     assert found == [{"image": str(tmp_path / "b.png"), "image_id": "one"}]
     with pytest.raises(CxrPairError, match="set cohort_file"):
         find_radiographs(cohort_file=None, dataset_dir=None, subset=None)
+
+
+def test_only_mlflows_own_default_is_mended_and_its_reports_to_its_makers_are_off(monkeypatch):
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "")
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")
+    other = {"_target_": "StatsHandler", "output_transform": "$monai.handlers.from_engine(['loss'])"}
+    default = {"_target_": "MLFlowHandler", "output_transform": "$monai.handlers.from_engine(['loss'], first=True)"}
+    own = {"_target_": "MLFlowHandler", "output_transform": "$lambda output: 1"}
+    assert mended_tracking({"train": {"handlers": [other]}}) == {}
+    assert mended_tracking({}) == {}
+    assert "MLFLOW_DISABLE_TELEMETRY" not in os.environ
+    changes = mended_tracking({"train": {"handlers": [other, default, own]}})
+    assert changes == {"train#handlers#1#output_transform": "$lambda output: output['loss']"}
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_a_wrong_argument_of_the_optimiser_is_one_line(capsys):
+    from monai.bundle import ConfigParser
+
+    from monai_cxrpair.workflow import _one_line
+
+    section = {"_target_": "torch.optim.SGD", "params": "$[torch.nn.Parameter(torch.zeros(1))]", "momentm": 0.9}
+    with pytest.raises(RuntimeError) as caught:
+        ConfigParser({"optimizer": section}).get_parsed_content("optimizer")
+    _one_line(RuntimeError, caught.value, None)
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: torch.optim.SGD: ")
+    assert "momentm" in shown
+    assert shown.count("\n") == 1
+
+
+def test_of_several_processes_the_others_let_the_first_one_say_the_error(monkeypatch, capsys):
+    from monai_cxrpair import workflow
+
+    waited = []
+    monkeypatch.setattr(workflow.time, "sleep", waited.append)
+    for rank in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        monkeypatch.setenv("RANK", rank)
+        workflow._one_line(CxrPairError, CxrPairError("batch_size is 15"), None)
+    assert waited == [workflow.SAME_ERROR_SECONDS]
+    assert capsys.readouterr().err == "error: batch_size is 15\nerror: process 1: batch_size is 15\n"

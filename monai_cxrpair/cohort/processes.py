@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -40,7 +42,9 @@ def in_processes(
     context = multiprocessing.get_context(method)
     # Ctrl-C reaches all processes at once. A worker that it ends while it holds the queue's lock leaves the others,
     # and this process, waiting for ever: only this process heeds it.
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_ignore_interrupts)
+    pool = ProcessPoolExecutor(
+        min(workers, len(tasks)), mp_context=context, initializer=_start, initargs=(os.getpid(),)
+    )
     try:
         yield from pool.map(work, tasks)
     except BrokenProcessPool as error:
@@ -49,5 +53,13 @@ def in_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
+def _start(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    """Where this process is killed, the others would wait for tasks for ever: they hold both ends of the queue."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)

@@ -1,15 +1,19 @@
 """What is the encoder worth?"""
 
 from monai_cxrpair.evaluation.cards import read_classifier_card
-from monai_cxrpair.evaluation.classifier import load_classifier
+from monai_cxrpair.evaluation.classifier import classifier_network, load_classifier
 from monai_cxrpair.evaluation.encoders import common_image_size
 from monai_cxrpair.evaluation.evaluation import LinearEvaluation, labelled
 from monai_cxrpair.evaluation.inference import WritePredictions
+from monai_cxrpair.evaluation.knn_probe import KnnProbe, knn_cohort
 
 __all__ = [
+    "KnnProbe",
     "LinearEvaluation",
     "WritePredictions",
+    "classifier_network",
     "common_image_size",
+    "knn_cohort",
     "labelled",
     "load_classifier",
     "read_classifier_card",

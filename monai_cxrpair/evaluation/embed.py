@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader
+from torch import Tensor
 
 from monai_cxrpair.contrast.encoders import channels_last
 from monai_cxrpair.evaluation.encoders import FrozenEncoder
@@ -16,7 +15,7 @@ from monai_cxrpair.evaluation.encoders import FrozenEncoder
 
 @torch.inference_mode()
 def embed(
-    encoders: Mapping[str, FrozenEncoder], loader: DataLoader[Any], *, device: torch.device | str
+    encoders: Mapping[str, FrozenEncoder], loader: Iterable[Mapping[str, Tensor]], *, device: torch.device | str
 ) -> dict[str, npt.NDArray[np.float32]]:
     """The features of every radiograph under every encoder, in the dataset's row order.
 
@@ -25,7 +24,7 @@ def embed(
 
     Args:
         encoders: name -> encoder.
-        loader: over a `RadiographCacheDataset`, not shuffled.
+        loader: batches of a `RadiographCacheDataset`, not shuffled.
         device: to compute on.
 
     Returns:

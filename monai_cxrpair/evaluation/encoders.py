@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from monai_cxrpair.cohort import Cohort, Split, split_patients
-from monai_cxrpair.contrast import build_encoder, load_weights
+from monai_cxrpair.contrast import load_weights
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.cards import read_encoder_card
+from monai_cxrpair.evaluation.networks import network_plan
 
 RANDOM, IMAGENET = "random weights", "ImageNet weights"
 # torchvision's constants, averaged over the three channels that a grey image repeats.
@@ -39,9 +40,9 @@ def named_files(encoder_file: str | Mapping[str, str] | None) -> dict[str, str]:
     if not encoder_file:
         raise CxrPairError("encoder_file is not set: name the encoder.pt of a training run, or a name -> path table")
     if isinstance(encoder_file, Mapping):
-        taken = {RANDOM, IMAGENET} & set(encoder_file)
+        taken = [name for name in encoder_file if str(name).startswith((RANDOM, IMAGENET))]
         if taken:
-            raise CxrPairError(f"encoder_file: {taken.pop()!r} is the name of a baseline, choose another")
+            raise CxrPairError(f"encoder_file: {taken[0]!r} is the name of a baseline, choose another")
         return {str(name): str(path) for name, path in encoder_file.items()}
     return {Path(encoder_file).absolute().parent.name or "encoder": str(encoder_file)}
 
@@ -62,45 +63,55 @@ def common_image_size(encoder_file: str | Mapping[str, str] | None) -> int:
 
 
 def load_encoders(
-    encoder_file: str | Mapping[str, str], *, imagenet_weights: str | None, seed: int
+    encoder_file: str | Mapping[str, str],
+    *,
+    imagenet_weights: str | None,
+    seed: int,
+    own_encoder: str | Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, FrozenEncoder], dict[str, str]]:
     """The baselines first, then the trained encoders in the order given.
 
     Args:
         encoder_file: one path, or name -> path.
-        imagenet_weights: a local torchvision state dict of the same network, or None.
-        seed: of the random weights.
+        imagenet_weights: a local torchvision state dict of the first encoder's network, or None.
+        seed: of the random weights; each kind of network that is compared has a baseline of them.
+        own_encoder: definition of the network, where a card names one of somebody's own.
 
     Returns:
         Name -> encoder; and name -> reason for each baseline that was not run.
     """
     files = named_files(encoder_file)
     cards = {name: read_encoder_card(path) for name, path in files.items()}
-    first = next(iter(cards.values()))
-    name, pixels = str(first["encoder"]), first["preprocessing"]
-    with torch.random.fork_rng():  # the baseline leaves the run's own random numbers alone
-        torch.manual_seed(seed)
-        random = build_encoder(name)
-    encoders = {
-        RANDOM: FrozenEncoder(
-            network=random.eval(), mean=pixels["mean"], std=pixels["std"], card={"encoder": name, "seed": seed}
-        )
-    }
-    not_run = {}
-    if imagenet_weights:
-        network = build_encoder(name)
-        load_weights(network, imagenet_weights)
-        mean, std = IMAGENET_STATISTICS
-        encoders[IMAGENET] = FrozenEncoder(network=network.eval(), mean=mean, std=std, card={"encoder": name})
-    else:
-        not_run[IMAGENET] = "no file was given (imagenet_weights)"
-    for label, path in files.items():
-        card = cards[label]
-        network = build_encoder(str(card["encoder"]))
+    plans = {name: network_plan(card, own_encoder, source=files[name]) for name, card in cards.items()}
+    kinds: dict[str, str] = {}  # kind of network -> the first encoder that is one
+    for name, plan in plans.items():
+        kinds.setdefault(plan.kind, name)
+    encoders, not_run = {}, {}
+    for kind, name in kinds.items():
+        card, plan = cards[name], plans[name]
+        about = f" ({kind})" if len(kinds) > 1 else ""
+        said = {"encoder": card["encoder"], "in_channels": plan.in_channels}
+        with torch.random.fork_rng():  # the baseline leaves the run's own random numbers alone
+            torch.manual_seed(seed)
+            random = plan.build()
+        encoders[RANDOM + about] = _frozen(random, card["preprocessing"], {**said, "seed": seed})
+        if imagenet_weights and name == next(iter(files)):
+            network = plan.build()
+            load_weights(network, imagenet_weights)
+            mean, std = IMAGENET_STATISTICS
+            encoders[IMAGENET + about] = _frozen(network, {"mean": mean, "std": std}, said)
+        else:
+            other = f"the file is for {next(iter(kinds))}" if imagenet_weights else "no file was given"
+            not_run[IMAGENET + about] = f"{other} (imagenet_weights)"
+    for name, path in files.items():
+        network = plans[name].build()
         load_weights(network, path)
-        pixels = card["preprocessing"]
-        encoders[label] = FrozenEncoder(network=network.eval(), mean=pixels["mean"], std=pixels["std"], card=card)
+        encoders[name] = _frozen(network, cards[name]["preprocessing"], cards[name])
     return encoders, not_run
+
+
+def _frozen(network: nn.Module, pixels: Mapping[str, Any], card: dict[str, Any]) -> FrozenEncoder:
+    return FrozenEncoder(network=network.eval(), mean=pixels["mean"], std=pixels["std"], card=card)
 
 
 def check_no_leak(encoder_file: str | Mapping[str, str], *, cohort: Cohort, split: Split) -> dict[str, str]:

@@ -49,6 +49,7 @@ class LinearEvaluation:
             and fraction, they are used.
         output_dir: gets results, report, predictions and classifier.
         imagenet_weights: a local state dict for the ImageNet baseline, or None.
+        encoder: definition of the encoders' network, where their cards name one of somebody's own.
         subset: the filter that was applied to the cohort, for the report.
         subgroups: name -> filter; the same probes are also measured inside each, beside the standard subgroups.
         seed: of draws, bootstrap and random weights.
@@ -69,6 +70,7 @@ class LinearEvaluation:
         output_dir: str | Path,
         split_file: str | None = None,
         imagenet_weights: str | None = None,
+        encoder: str | Mapping[str, Any] | None = None,
         subset: str | None = None,
         subgroups: Mapping[str, str] | None = None,
         seed: int = 0,
@@ -79,6 +81,7 @@ class LinearEvaluation:
         self.test_fraction, self.split_seed, self.seed = test_fraction, split_seed, seed
         self.split_file = split_file
         self.output_dir, self.imagenet_weights = Path(output_dir), imagenet_weights
+        self.own_encoder = encoder
         self.subset, self.subgroups, self.device = subset, dict(subgroups or {}), device
 
     def run(self) -> dict[str, Any]:
@@ -98,7 +101,12 @@ class LinearEvaluation:
         subgroups |= {name: _inside(cohort, rule) for name, rule in self.subgroups.items()}
         # Drawn here too, so that too few labels show before the radiographs are embedded.
         drawn = self._draws(cohort, split, labels, patients, studies)
-        encoders, not_run = load_encoders(self.encoder_file, imagenet_weights=self.imagenet_weights, seed=self.seed)
+        encoders, not_run = load_encoders(
+            self.encoder_file,
+            imagenet_weights=self.imagenet_weights,
+            seed=self.seed,
+            own_encoder=self.own_encoder,
+        )
         logger.info("embedding %d radiographs with %d encoders", len(dataset), len(encoders))
         embeddings = embed(encoders, self.dataloader, device=self.device)
         linear = linear_protocol(

@@ -9,11 +9,13 @@ from monai_cxrpair.imaging.read import read_radiograph, read_radiograph_with_inf
 
 if TYPE_CHECKING:
     from monai_cxrpair.imaging.cache import RadiographCacheDataset, as_tensors
+    from monai_cxrpair.imaging.loader import BatchLoader
     from monai_cxrpair.imaging.pairs import PairCacheDataset
     from monai_cxrpair.imaging.tolerant import TolerantDataset
     from monai_cxrpair.imaging.transforms import LoadRadiographd, ResizeShorterSided
 
 _LAZY = {
+    "BatchLoader": "loader",
     "PairCacheDataset": "pairs",
     "RadiographCacheDataset": "cache",
     "TolerantDataset": "tolerant",
@@ -23,6 +25,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "BatchLoader",
     "LoadRadiographd",
     "PairCacheDataset",
     "RadiographCacheDataset",

@@ -1,43 +1,55 @@
-"""The random geometry T of a view, as one resampling: draw the parameters, then apply them."""
+"""The random transformation T of a view: the settings, and the drawing of parameters for a whole batch."""
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.imaging.augment_views import Floats, Image, ViewParams, apply_views
 
-Image = npt.NDArray[np.uint8]
+logger = logging.getLogger(__name__)
 
+__all__ = ["Augmentation", "ViewParams", "apply_views"]
 
-@dataclass(frozen=True, kw_only=True)
-class ViewParams:
-    """What was drawn for N views; arrays of shape (N,).
+Range = tuple[float, float]
 
-    `angle` in degrees, `flip` yes or no, `shift_x` and `shift_y` in [0, 1] of the crop's free play, `area` in (0, 1].
-    """
-
-    angle: npt.NDArray[np.float64]
-    flip: npt.NDArray[np.bool_]
-    shift_x: npt.NDArray[np.float64]
-    shift_y: npt.NDArray[np.float64]
-    area: npt.NDArray[np.float64]
+# What each optional effect consists of: its ranges, each with the value at which it changes nothing.
+EFFECTS: dict[str, dict[str, float]] = {
+    "intensity": {"brightness": 0.0, "contrast": 1.0, "gamma": 1.0},
+    "blur": {"blur_sigma": 0.0},
+    "noise": {"noise_sd": 0.0},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Rotation, horizontal flip and a random square crop (paper section 3.1: +-10 degrees, p = 0.5).
+    """Rotation, horizontal flip and a random crop (paper section 3.1: +-10 degrees, p = 0.5); more where asked for.
+
+    Ranges are drawn from uniformly, `crop_aspect` and `gamma` on a logarithmic scale. The three optional effects are
+    off by default, as in the paper, and each draws from a stream of its own: switching one on leaves the pairs and all
+    other draws of a run as they were.
 
     Args:
         rotate_degrees: the angle is uniform in +- this.
         flip_probability: of a left-right flip.
-        crop_area: the crop's share of the largest square that fits, drawn uniformly from this range; the paper's
-            "random crop" rows use [0.95, 1.0] (section 4.1).
+        crop_area: the crop's share of the largest square that fits; the paper's "random crop" rows use [0.95, 1.0]
+            (section 4.1).
+        crop_aspect: width by height of the crop, which is then squeezed into the square view; made smaller where it
+            would not fit. MoCo's RandomResizedCrop draws it from [0.75, 1.333]. The paper names only the area, and
+            everywhere else keeps the aspect, so the default is a square.
+        intensity_probability: of new grey values: contrast * (grey ** gamma - 0.5) + 0.5 + brightness, for grey values
+            in [0, 1], cut off at 0 and 1.
+        brightness, contrast, gamma: see there.
+        blur_probability: of a Gaussian blur.
+        blur_sigma: its standard deviation in pixels of the view (MoCo v2: [0.1, 2.0] at 224).
+        noise_probability: of Gaussian noise.
+        noise_sd: its standard deviation, grey values being in [0, 1].
 
     Raises:
         CxrPairError: a setting outside its range, by name.
@@ -45,15 +57,30 @@ class Augmentation:
 
     rotate_degrees: float = 10.0
     flip_probability: float = 0.5
-    crop_area: tuple[float, float] = (1.0, 1.0)
+    crop_area: Range = (1.0, 1.0)
+    crop_aspect: Range = (1.0, 1.0)
+    intensity_probability: float = 0.0
+    brightness: Range = (-0.1, 0.1)
+    contrast: Range = (0.8, 1.2)
+    gamma: Range = (0.8, 1.25)
+    blur_probability: float = 0.0
+    blur_sigma: Range = (0.1, 2.0)
+    noise_probability: float = 0.0
+    noise_sd: Range = (0.0, 0.03)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rotate_degrees <= 180:
-            raise CxrPairError(f"augmentation#rotate_degrees is {self.rotate_degrees}: use 0 to 180")
-        if not 0 <= self.flip_probability <= 1:
-            raise CxrPairError(f"augmentation#flip_probability is {self.flip_probability}: use 0 to 1")
-        if len(self.crop_area) != 2 or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
-            raise CxrPairError(f"augmentation#crop_area is {list(self.crop_area)}: use [low, high] within 0 to 1")
+        self._check_number("rotate_degrees", 0, 180)
+        for name in ("flip", *EFFECTS):
+            self._check_number(f"{name}_probability", 0, 1)
+        self._check_range("crop_area", 0, 1, above=True)
+        self._check_range("crop_aspect", 0.1, 10)
+        self._check_range("brightness", -1, 1)
+        self._check_range("contrast", 0, 10)
+        self._check_range("gamma", 0.1, 10)
+        self._check_range("blur_sigma", 0, 50)
+        self._check_range("noise_sd", 0, 1)
+        for effect, ranges in EFFECTS.items():
+            self._warn_if_idle(effect, ranges)
 
     @classmethod
     def from_config(cls, settings: Mapping[str, Any]) -> Augmentation:
@@ -62,9 +89,7 @@ class Augmentation:
         for name in settings:
             if name not in known:
                 raise CxrPairError(f"augmentation#{name} is unknown: there are {', '.join(known)}")
-        values = dict(settings)
-        if "crop_area" in values:
-            values["crop_area"] = tuple(values["crop_area"])
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
         return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
@@ -79,42 +104,68 @@ class Augmentation:
             shift_x=rng.random(n),
             shift_y=rng.random(n),
             area=rng.uniform(*self.crop_area, n),
+            **self._draw_options(n, rng),
         )
 
+    def views(self, images: Sequence[Image], rng: np.random.Generator, *, size: int) -> Image:
+        """Draw, then `apply_views`."""
+        return apply_views(images, self.draw(len(images), rng), size=size)
 
-def apply_views(images: Sequence[Image], params: ViewParams, *, size: int) -> Image:
-    """Resample each image once: flip, rotate about the centre, crop a square, all in one affine map.
+    def _draw_options(self, n: int, rng: np.random.Generator) -> dict[str, Any]:
+        on = [name for name in EFFECTS if getattr(self, f"{name}_probability") > 0]
+        square = self.crop_aspect == (1.0, 1.0)
+        if square and not on:
+            return {}
+        aspect, intensity, blur, noise = rng.spawn(4)
+        drawn: dict[str, Any] = {}
+        if not square:
+            drawn["aspect"] = _log_uniform(self.crop_aspect, n, aspect)
+        if "intensity" in on:
+            chosen = intensity.random(n) < self.intensity_probability
+            brightness, contrast = intensity.uniform(*self.brightness, n), intensity.uniform(*self.contrast, n)
+            table = grey_table(brightness, contrast, _log_uniform(self.gamma, n, intensity))
+            drawn["table"] = np.where(chosen[:, None], table, np.arange(256, dtype=np.uint8))
+        if "blur" in on:
+            drawn["blur"] = (blur.random(n) < self.blur_probability) * blur.uniform(*self.blur_sigma, n)
+        if "noise" in on:
+            drawn["noise"] = 255.0 * (noise.random(n) < self.noise_probability) * noise.uniform(*self.noise_sd, n)
+            drawn["noise_seed"] = noise.integers(0, 2**62, n)
+        return drawn
 
-    Args:
-        images: N arrays uint8 (h, w) with shorter side at least 1; sizes may differ.
-        params: of the N views.
-        size: of the square view, in pixels.
+    def _check_number(self, name: str, low: float, high: float) -> None:
+        value = getattr(self, name)
+        if not _is_number(value) or not low <= value <= high:
+            raise CxrPairError(f"augmentation#{name} is {value!r}: use {low:g} to {high:g}")
 
-    Returns:
-        uint8 (N, 1, size, size); what lies outside the radiograph is black.
-    """
-    out = np.empty((len(images), 1, size, size), dtype=np.uint8)
-    for i, image in enumerate(images):
-        matrix = _output_to_input(image.shape, params, i, size)
-        cv2.warpAffine(
-            image, matrix, (size, size), dst=out[i, 0], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_CONSTANT, borderValue=0,
-        )  # fmt: skip
-    return out
+    def _check_range(self, name: str, low: float, high: float, *, above: bool = False) -> None:
+        value = getattr(self, name)
+        pair = isinstance(value, tuple) and len(value) == 2 and all(_is_number(v) for v in value)
+        if not pair or not low <= value[0] <= value[1] <= high or (above and value[0] == low):
+            shown = list(value) if isinstance(value, tuple) else repr(value)
+            more = "above" if above else "from"
+            raise CxrPairError(f"augmentation#{name} is {shown}: use [low, high] {more} {low:g} to {high:g}")
+
+    def _warn_if_idle(self, effect: str, ranges: Mapping[str, float]) -> None:
+        probability = getattr(self, f"{effect}_probability")
+        values = {name: getattr(self, name) for name in ranges}
+        said = ", ".join(f"{name} {list(value)}" for name, value in values.items())
+        if probability > 0 and all(value == (ranges[name],) * 2 for name, value in values.items()):
+            logger.warning("augmentation#%s_probability is %g, but %s changes nothing", effect, probability, said)
+        elif probability == 0 and any(value != getattr(type(self), name) for name, value in values.items()):
+            logger.warning("augmentation has %s, but %s_probability is 0: it is never applied", said, effect)
 
 
-def _output_to_input(shape: tuple[int, ...], params: ViewParams, i: int, size: int) -> npt.NDArray[np.float64]:
-    """The 2 x 3 matrix from output pixel centres to input pixel centres."""
-    height, width = shape
-    side = min(height, width) * np.sqrt(params.area[i])
-    zoom = side / size
-    center_x, center_y = (width - 1) / 2, (height - 1) / 2
-    # Centre of the crop, relative to the centre of the image.
-    crop_x, crop_y = (params.shift_x[i] - 0.5) * (width - side), (params.shift_y[i] - 0.5) * (height - side)
-    cos, sin = np.cos(np.deg2rad(params.angle[i])), np.sin(np.deg2rad(params.angle[i]))
-    mirror = -1.0 if params.flip[i] else 1.0
-    rotation = np.array([[cos * mirror, -sin * mirror], [sin, cos]])  # rotate, then flip
-    middle = (size - 1) / 2
-    offset = np.array([crop_x, crop_y]) - zoom * middle
-    translation = rotation @ offset + np.array([center_x, center_y])
-    return np.column_stack([rotation * zoom, translation])
+def grey_table(brightness: Floats, contrast: Floats, gamma: Floats) -> Image:
+    """The grey values (N, 256) that 0 to 255 become."""
+    grey = np.arange(256) / 255.0
+    power = grey ** gamma[:, None]  # (N, 256)
+    changed = contrast[:, None] * (power - 0.5) + 0.5 + brightness[:, None]
+    return np.rint(255.0 * changed.clip(0.0, 1.0)).astype(np.uint8)
+
+
+def _log_uniform(limits: Range, n: int, rng: np.random.Generator) -> Floats:
+    return np.exp(rng.uniform(math.log(limits[0]), math.log(limits[1]), n))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

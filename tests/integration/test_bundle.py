@@ -66,7 +66,7 @@ def test_training_writes_the_encoder_its_card_and_a_checkpoint(workplace):
         card = json.loads((workplace / name / "encoder.json").read_text())
         assert card["encoder"] == "resnet18"
         assert card["preprocessing"]["image_size"] == 48
-        assert (workplace / name / "checkpoints" / "epoch_00001.pt").is_file()
+        assert list((workplace / name / "checkpoints").glob("epoch_00001_batch_*.pt"))
         state = torch.load(workplace / name / "encoder.pt", weights_only=True)
         assert state["conv1.weight"].shape == (64, 1, 7, 7)
     rates = [json.loads((workplace / n / "encoder.json").read_text())["training"]["last_epoch"]["self_pair_rate"]
@@ -98,6 +98,20 @@ def test_overlays_change_what_they_say(workplace, overlay, override, expected):
     assert card["pairing"].get("include_self", False) == expected.get("include_self", False)
     assert card["augmentation"]["crop_area"] == expected.get("augmentation", [1.0, 1.0])
     assert card["training"]["queue_size"] == expected.get("queue_size", card["training"]["queue_size"])
+
+
+def test_the_in_batch_method_trains_resumes_and_has_no_queue(workplace):
+    settings = {"overlay": "methods/in_batch", "pairing": {"study": "same"}, "affinity": {"kernel": "exponential"}}
+    train(workplace, "in_batch", **settings).run()
+    train(workplace, "in_batch", max_epochs=2, resume=True, **settings).run()
+    card = json.loads((workplace / "in_batch" / "encoder.json").read_text())
+    assert card["training"]["epochs"] == 2
+    assert card["training"]["method"]["name"] == "InBatch"
+    assert card["training"]["queue_size"] is None
+    assert 0 < card["training"]["last_epoch"]["loss"] < 10
+    with pytest.raises((RuntimeError, CxrPairError)) as caught:
+        train(workplace, "in_batch_queue", queue_size=16, **settings).run()
+    assert "has no queue: set queue_size null" in str(caught.value.__cause__ or caught.value)
 
 
 def test_negatives_and_affinities_are_combined_with_pairs_trained_with_resumed_and_recorded(workplace):
@@ -162,8 +176,7 @@ def test_inference_gives_the_probability_of_the_probe_on_cached_embeddings(workp
     from sklearn.metrics import roc_auc_score
 
     from monai_cxrpair.cohort import Cohort
-    from monai_cxrpair.contrast import build_encoder
-    from monai_cxrpair.evaluation import load_classifier, read_classifier_card
+    from monai_cxrpair.evaluation import classifier_network, load_classifier, read_classifier_card
     from monai_cxrpair.imaging import LoadRadiographd, RadiographCacheDataset, ResizeShorterSided
 
     model = workplace / "report" / "model.pt"
@@ -177,7 +190,7 @@ def test_inference_gives_the_probability_of_the_probe_on_cached_embeddings(workp
     steps = Compose([LoadRadiographd(keys="image"), ResizeShorterSided(keys="image", size=size)])
     data = RadiographCacheDataset(Cohort.read(cohort(workplace)), transform=steps, image_size=size)
     views = torch.from_numpy(data.__getitems__(range(len(data)))["image"]) / 255
-    network = load_classifier(build_encoder(card["network"], num_classes=1), model)
+    network = load_classifier(classifier_network(model), model)
     with torch.inference_mode():
         cached = network((views - mean) / std).sigmoid()[:, 0].numpy()
     probability = dict(zip(data.cohort.table["image_id"], cached, strict=True))

@@ -36,6 +36,7 @@ class Split:
         left_out: Image ids of these patients that are on no side all the same; not shown by `repr`.
         file_hash: Hash of the split file; None where there was none.
         near_duplicates: `Links.digest` of the cohort that was split.
+        validation_fraction: The share of the train patients that `hold_out_validation` moved to the validation side.
         label_draws: The draws that the split file holds.
         hash: SHA-256 of the sorted patient ids of the test side.
 
@@ -54,6 +55,7 @@ class Split:
     left_out: Sequence[str] = field(default=(), repr=False)
     file_hash: str | None = None
     near_duplicates: str = ""
+    validation_fraction: float = 0.0
     label_draws: Sequence[SavedDraws] = field(default=(), repr=False)
     hash: str = field(init=False)
 
@@ -96,6 +98,7 @@ class Split:
             seed=self.seed,
             file_hash=self.file_hash,
             near_duplicates=self.near_duplicates,
+            validation_fraction=self.validation_fraction,
             label_draws=self.label_draws,
         )
         for side in SIDES:
@@ -116,6 +119,7 @@ def split_of(
     seed: int | None = None,
     file_hash: str | None = None,
     near_duplicates: str = "",
+    validation_fraction: float = 0.0,
     label_draws: Sequence[SavedDraws] = (),
 ) -> Split:
     """Make the split of a cohort from the patients of each side.
@@ -128,6 +132,7 @@ def split_of(
         seed: See `Split`.
         file_hash: See `Split`.
         near_duplicates: See `Split`.
+        validation_fraction: See `Split`.
         label_draws: See `Split`.
 
     Returns:
@@ -158,11 +163,12 @@ def split_of(
         left_out=left_out,
         file_hash=file_hash,
         near_duplicates=near_duplicates,
+        validation_fraction=validation_fraction,
         label_draws=label_draws,
     )
 
 
-def _share(patient: str, seed: int) -> float:
+def share_of(patient: str, seed: int) -> float:
     """Map a patient to a number in [0, 1) that depends on nothing but the patient and the seed."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{patient}".encode()).digest()[:8], "big") / 2.0**64
 
@@ -191,7 +197,7 @@ def split_patients(cohort: Cohort, *, test_fraction: float, seed: int = 0) -> Sp
     links = find_links(cohort)
     patients = pd.DataFrame({"patient": cohort.table["patient_id"], "group": links.groups}).drop_duplicates()
     leaders = patients.groupby("group")["patient"].min()
-    is_test = {group: _share(f"{leader}", seed) < test_fraction for group, leader in leaders.items()}
+    is_test = {group: share_of(f"{leader}", seed) < test_fraction for group, leader in leaders.items()}
     on_test = patients["group"].map(is_test).astype(bool)
     split = split_of(
         cohort,

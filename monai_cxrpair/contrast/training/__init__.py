@@ -1,0 +1,1 @@
+"""How it is minimised: the loop, its arithmetic, its order, and what it tells."""

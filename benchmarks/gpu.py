@@ -49,9 +49,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256, help="pairs per step")
     parser.add_argument("--steps", type=int, default=30, help="of a round")
     parser.add_argument("--rounds", type=int, default=5, help="counted")
-    parser.add_argument(
-        "--patients", type=int, default=150, help="of the phantom, whose radiographs are repeated"
-    )
+    parser.add_argument("--patients", type=int, default=150, help="of the phantom, whose radiographs are repeated")
     parser.add_argument("--queue", type=int, default=24_576)
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--views-on", default="auto", choices=["auto", "cpu", "device"])

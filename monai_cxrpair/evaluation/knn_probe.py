@@ -22,7 +22,7 @@ from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.embed import embed
 from monai_cxrpair.evaluation.encoders import FrozenEncoder
 from monai_cxrpair.evaluation.knn import knn_scores
-from monai_cxrpair.evaluation.metrics import auc
+from monai_cxrpair.evaluation.statistics.auc import auc
 from monai_cxrpair.imaging import RadiographCacheDataset, as_tensors
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ READY  := $(VENV)/.installed
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help install demo test lint types check clean
+.PHONY: help install demo test test-encoders lint types check clean
 
 help:
 	@echo "make demo    synthetic radiographs -> pairs -> training -> report, in $(DEMO)/"
@@ -33,6 +33,11 @@ demo: $(READY)
 # Two processes, a file stays in one: its fixtures are made once. Most of the time goes into processes and servers.
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# What needs the extra `encoders`, which the other tests do without: it makes every import of MONAI slower.
+test-encoders: $(READY)
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,encoders]"
+	$(BIN)/python -m pytest tests/contrast/test_encoders.py tests/evaluation/test_networks.py tests/integration/test_encoders.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

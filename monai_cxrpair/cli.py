@@ -18,6 +18,7 @@ from monai_cxrpair.commands.pairs import pairs
 from monai_cxrpair.commands.phantom import phantom
 from monai_cxrpair.commands.pull import pull
 from monai_cxrpair.commands.split import split
+from monai_cxrpair.commands.sweep import sweep
 from monai_cxrpair.errors import CxrPairError
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ _COMMANDS: dict[Callable[..., None], str] = {
     describe: "cxrpair describe cohort.parquet",
     pairs: "cxrpair pairs cohort.parquet --config configs/pairing/same_study.yaml --html pairs.html",
     split: "cxrpair split cohort.parquet --out split.json --test 0.2 --finding pleural_effusion --label-fraction 0.01",
+    sweep: "cxrpair sweep configs/experiments/table1.yaml --cohort cohort.parquet --out sweep/",
     phantom: "cxrpair phantom phantom/ --patients 200 --format dicom --seed 1",
     pull: "cxrpair pull https://pacs.example/dicom-web --out export/ --dates 20240101-20240331 --body-part CHEST",
 }

@@ -12,7 +12,7 @@ from monai_cxrpair import __version__, cli
 from monai_cxrpair.errors import CxrPairError
 
 TABLE = "patient_id,study_id,path,view,age,sex,effusion\np,s,a.png,frontal,40,F,1\np,s,b.png,lateral,40,F,1\nq,t,,,,,\n"
-COMMANDS = ("index", "describe", "phantom", "pull")
+COMMANDS = ("index", "describe", "sweep", "phantom", "pull")
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def test_every_command_and_option_of_the_documents_exists() -> None:
     for path in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
         lines = path.read_text().replace("\\\n", " ").splitlines()
         for line in lines:
-            for name, rest in re.findall(r"cxrpair (index|describe|pairs|split|pull|phantom)\b([^`#|]*)", line):
+            for name, rest in re.findall(r"cxrpair (index|describe|pairs|split|pull|phantom|sweep)\b([^`#|]*)", line):
                 known = {option for parameter in commands[name].params for option in parameter.opts}
                 known |= {option for parameter in commands[name].params for option in parameter.secondary_opts}
                 for option in re.findall(r"(?<!\S)(--[a-z-]+)", rest):

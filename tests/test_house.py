@@ -20,9 +20,10 @@ ROOMS = {
     "evaluation": {"cohort", "pairing", "imaging", "contrast"},
     "pacs": {"cohort"},
     "phantom": {"cohort", "pairing", "imaging", "contrast", "evaluation"},
-    "commands": {"cohort", "pairing", "imaging", "contrast", "evaluation", "pacs", "phantom"},
+    "experiments": {"cohort", "evaluation"},
+    "commands": {"cohort", "pairing", "imaging", "contrast", "evaluation", "pacs", "phantom", "experiments"},
 }
-LIGHT = ("cohort", "pacs", "commands", "cli")
+LIGHT = ("cohort", "pacs", "experiments", "commands", "cli")
 HEAVY = ("torch", "torchvision", "monai", "ignite")
 
 

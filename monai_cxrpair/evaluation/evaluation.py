@@ -1,4 +1,4 @@
-"""The evaluation workflow: embeddings once, the linear protocol, the classifier, the report."""
+"""The evaluation workflow: embeddings once, the protocols, the classifier, the report."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ import torch
 from torch.utils.data import DataLoader
 
 from monai_cxrpair.cohort import Cohort, Split, open_split
-from monai_cxrpair.cohort.split.draws import LabelDraws, label_draws, saved_label_draws
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.classifier import build_classifier, fit_head, save_classifier
-from monai_cxrpair.evaluation.embed import embed
+from monai_cxrpair.evaluation.embedding_store import embed_once
 from monai_cxrpair.evaluation.encoders import FrozenEncoder, check_no_leak, load_encoders, named_files
-from monai_cxrpair.evaluation.protocol import LinearResult, linear_protocol
+from monai_cxrpair.evaluation.give_away import give_away
+from monai_cxrpair.evaluation.protocols.data import Cases, make_cases
+from monai_cxrpair.evaluation.protocols.labels import apply_policy
+from monai_cxrpair.evaluation.protocols.plan import Outcomes, ProtocolPlan
+from monai_cxrpair.evaluation.protocols.runner import ProtocolResult
+from monai_cxrpair.evaluation.protocols.summary import add_protocols
 from monai_cxrpair.evaluation.report import write_report
 from monai_cxrpair.evaluation.results import results_dict, text_table, write_text
 from monai_cxrpair.evaluation.roc import roc_band
@@ -35,15 +39,13 @@ PACKAGES = ("monai-cxrpair", "monai", "torch", "pydicom", "scikit-learn")
 
 
 class LinearEvaluation:
-    """Compares encoders with baselines by the linear probe on few labels (paper section 3.2).
+    """Compares encoders with baselines on few labels (paper section 3.2): by the linear probe, and what else is asked.
 
     Args:
         whole_cohort: before any subset, to check that no test patient was seen in pre-training.
         dataloader: over a `RadiographCacheDataset` of the labelled radiographs, not shuffled.
         encoder_file: one `encoder.pt`, or name -> path; the classifier is made from the last.
         finding: column to predict.
-        label_fraction: share of the labelled training studies in each draw (paper: 0.01).
-        draws: how many random draws (paper: 5).
         test_fraction, split_seed: the patient split, as in training.
         split_file: a split of `cxrpair split` in their place, as in training; where it has label draws of this finding
             and fraction, they are used.
@@ -52,8 +54,11 @@ class LinearEvaluation:
         encoder: definition of the encoders' network, where their cards name one of somebody's own.
         subset: the filter that was applied to the cohort, for the report.
         subgroups: name -> filter; the same probes are also measured inside each, beside the standard subgroups.
+        embedding_dir: a folder where embeddings are kept for later evaluations, or None.
         seed: of draws, bootstrap and random weights.
         device: to compute embeddings on.
+        target_auc: of the forecast, see `learning_curve`.
+        choices: which protocols, on how many labels, tested how: see `ProtocolPlan`.
     """
 
     def __init__(
@@ -63,8 +68,6 @@ class LinearEvaluation:
         dataloader: DataLoader[Any],
         encoder_file: str | Mapping[str, str],
         finding: str,
-        label_fraction: float,
-        draws: int,
         test_fraction: float,
         split_seed: int,
         output_dir: str | Path,
@@ -73,14 +76,18 @@ class LinearEvaluation:
         encoder: str | Mapping[str, Any] | None = None,
         subset: str | None = None,
         subgroups: Mapping[str, str] | None = None,
+        embedding_dir: str | Path | None = None,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        target_auc: float | None = None,
+        **choices: Any,
     ) -> None:
         self.whole_cohort, self.dataloader, self.encoder_file = whole_cohort, dataloader, encoder_file
-        self.finding, self.label_fraction, self.draws = finding, label_fraction, draws
+        self.finding, self.target_auc = finding, target_auc
+        self.plan = ProtocolPlan(seed=seed, **choices)
         self.test_fraction, self.split_seed, self.seed = test_fraction, split_seed, seed
         self.split_file = split_file
-        self.output_dir, self.imagenet_weights = Path(output_dir), imagenet_weights
+        self.output_dir, self.imagenet_weights, self.embedding_dir = Path(output_dir), imagenet_weights, embedding_dir
         self.own_encoder = encoder
         self.subset, self.subgroups, self.device = subset, dict(subgroups or {}), device
 
@@ -92,36 +99,29 @@ class LinearEvaluation:
         said = check_no_leak(self.encoder_file, cohort=self.whole_cohort, split=whole_split)
         dataset: RadiographCacheDataset = self.dataloader.dataset  # type: ignore[assignment]
         cohort = dataset.cohort
-        labels = cohort.labels(self.finding)
+        plan = self.plan
+        raw = cohort.labels(self.finding)
+        labels = apply_policy(raw, uncertain=plan.uncertain, blank=plan.blank)
         split = whole_split.within(cohort)
         if not len(split.test_rows):
             raise CxrPairError(f"split_file {self.split_file} has nobody on the test side: there is nothing to test on")
         patients, studies = cohort.codes("patient_id"), cohort.codes("study_id")
         subgroups = standard_subgroups(cohort.table)
         subgroups |= {name: _inside(cohort, rule) for name, rule in self.subgroups.items()}
-        # Drawn here too, so that too few labels show before the radiographs are embedded.
-        drawn = self._draws(cohort, split, labels, patients, studies)
+        cases = make_cases(
+            labels, patients, studies, split.train_rows, split.test_rows, aggregate=plan.aggregate, subgroups=subgroups
+        )
+        # Drawn here, so that too few labels show before the radiographs are embedded.
+        drawn, from_files = plan.draw(cohort, split, cases, self.finding)
         encoders, not_run = load_encoders(
             self.encoder_file,
             imagenet_weights=self.imagenet_weights,
             seed=self.seed,
             own_encoder=self.own_encoder,
         )
-        logger.info("embedding %d radiographs with %d encoders", len(dataset), len(encoders))
-        embeddings = embed(encoders, self.dataloader, device=self.device)
-        linear = linear_protocol(
-            embeddings,
-            labels,
-            patients,
-            studies,
-            split.train_rows,
-            split.test_rows,
-            fraction=self.label_fraction,
-            draws=self.draws,
-            seed=self.seed,
-            subgroups=subgroups,
-            drawn=drawn,
-        )
+        embeddings = embed_once(encoders, self.dataloader, device=self.device, folder=self.embedding_dir)
+        outcomes = plan.run(encoders, embeddings, dataset, cases, drawn, device=self.device)
+        linear = next(iter(outcomes["linear"].values()))
         chosen = list(named_files(self.encoder_file))[-1]
         classifier = self._make_classifier(chosen, encoders[chosen], embeddings[chosen], labels, cohort, split, linear)
         results = results_dict(
@@ -135,6 +135,13 @@ class LinearEvaluation:
                 "split_file": split.file_hash,
                 "subset": self.subset,
                 "image_size": dataset.image_size,
+                "uncertain": plan.uncertain,
+                "blank": plan.blank,
+                # What the two policies made a label, among all radiographs.
+                "uncertain_counted": int(((raw == -1) & (labels != -1)).sum()),
+                "blank_counted": int((np.isnan(raw) & ~np.isnan(labels)).sum()),
+                "draw_by": None if from_files else plan.draw_by,
+                "label_draw_files": {f"draw {n}": count for n, count in enumerate(from_files or ())} or None,
             },
             cards={name: {**encoder.card, **_leak_line(said, name)} for name, encoder in encoders.items()},
             not_run=not_run,
@@ -145,41 +152,14 @@ class LinearEvaluation:
                 "cohort fingerprint": self.whole_cohort.fingerprint(),
             },
         )
-        self._write_predictions(cohort, linear)
+        add_protocols(results, outcomes, target_auc=self.target_auc)
+        for name, figures in give_away(embeddings, cohort, split, seed=self.seed).items():
+            results["encoders"][name]["gives_away"] = figures
+        self._write_predictions(cohort, cases, outcomes)
         bands = {name: roc_band(linear.test_labels, s, linear.test_patients) for name, s in linear.scores.items()}
         report = write_report(results, out_dir=self.output_dir, roc=bands)
         logger.info("results\n%s", text_table(results, report=report))
         return results
-
-    def _draws(
-        self,
-        cohort: Cohort,
-        split: Split,
-        labels: npt.NDArray[np.float64],
-        patients: npt.NDArray[np.int64],
-        studies: npt.NDArray[np.int64],
-    ) -> LabelDraws:
-        """The draws of the split file where it has some of this kind, else new ones; positions in the train rows."""
-        known = split.train_rows
-        images = cohort.table["image_id"].to_numpy(dtype=object)[known]
-        saved = saved_label_draws(
-            split.label_draws,
-            labels[known],
-            images,
-            finding=self.finding,
-            fraction=self.label_fraction,
-            draws=self.draws,
-        )
-        if saved is not None:
-            return saved
-        return label_draws(
-            labels[known],
-            patients[known],
-            studies[known],
-            fraction=self.label_fraction,
-            draws=self.draws,
-            seed=self.seed,
-        )
 
     def _make_classifier(
         self,
@@ -189,14 +169,14 @@ class LinearEvaluation:
         labels: npt.NDArray[np.float64],
         cohort: Cohort,
         split: Split,
-        linear: LinearResult,
+        linear: ProtocolResult,
     ) -> dict[str, Any]:
         """Train the head on all labels of the training side and save it; the test side only measures it."""
         rows = split.train_rows[np.isin(labels[split.train_rows], (0.0, 1.0))]
         probe, operating_point = fit_head(
             embeddings[rows], labels[rows], cohort.codes("patient_id")[rows], seed=self.seed
         )
-        scores = probe.predict_proba(embeddings[linear.test_rows])
+        scores = linear.cases.units.pool(probe.predict_proba(embeddings[linear.test_rows]))
         card = {
             "encoder": name,
             "trained_on": {"radiographs": len(rows), "present": int(labels[rows].sum())},
@@ -221,16 +201,25 @@ class LinearEvaluation:
         )
         return card
 
-    def _write_predictions(self, cohort: Cohort, linear: LinearResult) -> None:
-        table = cohort.table.iloc[linear.test_rows][["image_id", "patient_id", "study_id"]].reset_index(drop=True)
-        table[self.finding] = linear.test_labels.astype(int)
-        for name, scores in linear.scores.items():
-            table[name] = scores.mean(axis=0)  # over the draws
+    def _write_predictions(self, cohort: Cohort, cases: Cases, outcomes: Outcomes) -> None:
+        """The scores at the first size, means over the draws, a row for what was tested: radiographs or studies."""
+        units = cases.units
+        columns = ["image_id", "patient_id", "study_id"] if units.aggregate == "image" else ["patient_id", "study_id"]
+        table = cohort.table.iloc[units.rows[units.starts]][columns].reset_index(drop=True)
+        table[self.finding] = units.present.astype(int)
+        for protocol, sizes in outcomes.items():
+            for name, scores in next(iter(sizes.values())).scores.items():
+                table[name if protocol == "linear" else f"{name} ({protocol})"] = scores.mean(axis=0)
         write_text(table.to_csv(index=False, float_format="%.6f"), self.output_dir / "predictions.csv")
 
 
-def labelled(cohort: Cohort, finding: str) -> Cohort:
-    """The radiographs with a label of `finding`, uncertain ones included: only these need to be read.
+def labelled(cohort: Cohort, finding: str, *, blank: str = "ignore") -> Cohort:
+    """The radiographs that have a part in the evaluation: only these need to be read.
+
+    Args:
+        cohort: the radiographs.
+        finding: the label column.
+        blank: `ignore`: those with a label, uncertain ones included; `zeros`: all, for a blank is a label then.
 
     Raises:
         CxrPairError: the cohort has no such finding, or no label of it.
@@ -240,7 +229,7 @@ def labelled(cohort: Cohort, finding: str) -> Cohort:
         raise CxrPairError(
             f"finding {finding!r} has no label in the cohort: join some with `cxrpair index --labels FILE`"
         )
-    return cohort.take(np.flatnonzero(~np.isnan(labels)))
+    return cohort.take(np.flatnonzero(~np.isnan(apply_policy(labels, blank=blank))))
 
 
 def _inside(cohort: Cohort, rule: str) -> npt.NDArray[np.bool_]:

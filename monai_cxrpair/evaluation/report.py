@@ -2,12 +2,14 @@
 
 import base64
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from monai_cxrpair.cohort.describe.page import environment as page_environment
 from monai_cxrpair.evaluation import results as fmt
 from monai_cxrpair.evaluation.pictures import draw_decision, draw_forest, draw_reliability
+from monai_cxrpair.evaluation.protocols.curve_picture import draw_learning_curve
 from monai_cxrpair.evaluation.roc import draw_roc
 
 # Keys of cards and protocols that read badly when only the underscores are taken out.
@@ -21,6 +23,9 @@ _LABELS = {
     "replicates_dropped": "replicates without both classes, dropped",
     "radiographs_per_draw": "labelled radiographs in a draw, least and most",
     "studies_per_draw": "labelled studies in a draw",
+    "tested": "tested radiographs or studies",
+    "level": "tested per",
+    "c": "inverse penalty",
     "labelled_studies": "labelled studies to draw from",
     "sha256": "SHA-256",
 }
@@ -61,6 +66,9 @@ def write_report(
         r=data,
         pictures=pictures,
         verdict=verdict(data),
+        compared=partial(_compared, data),
+        forecast=forecast,
+        others=[name for name in data.get("protocols", {}) if name != "linear"],
         scale=_Scale(data),
         facts=facts,
         subgroups=_subgroups(data),
@@ -96,7 +104,7 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
     pairs = [(name, reference) for name in figures if name != reference]
     pairs += [(best, name) for name in figures if name not in (best, reference)] if best != reference else []
     for a, b in dict.fromkeys(pairs):
-        found = _difference(results.get("comparisons", ()), a, b)
+        found = _difference(_compared(results, "linear"), a, b)
         if found is not None:
             sentences.append(_sentence(a, b, *found))
     return sentences
@@ -112,6 +120,9 @@ def _draw(data: Mapping[str, Any], out_dir: Path) -> dict[str, str]:
     if all("calibration" in linear for linear in figures.values()):
         files["reliability"] = draw_reliability(figures, out_dir=out_dir)
         files["decision"] = draw_decision(figures, out_dir=out_dir)
+    for protocol, curve in data.get("learning_curve", {}).items():
+        stem = "learning_curve" if protocol == "linear" else f"learning_curve_{protocol}"
+        files[stem] = draw_learning_curve(curve["encoders"], out_dir=out_dir, stem=stem)
     forest = draw_forest(figures, out_dir=out_dir)
     if forest is not None:
         files["forest"] = forest
@@ -119,6 +130,25 @@ def _draw(data: Mapping[str, Any], out_dir: Path) -> dict[str, str]:
         name: "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode("ascii")
         for name, (_, svg) in files.items()
     }
+
+
+def _compared(results: Mapping[str, Any], protocol: str) -> list[Any]:
+    """The comparisons of one protocol: each is a table that Holm's correction holds for."""
+    return [pair for pair in results.get("comparisons", ()) if pair.get("protocol", "linear") == protocol]
+
+
+def forecast(found: Mapping[str, Any]) -> str:
+    """How many labelled studies until the AUC asked for, in words, with the interval.
+
+    Args:
+        found: of `learning_curve`, with `points`, `fit` and `forecast`.
+    """
+    said, most = found["forecast"], found["points"][-1]["studies"]
+    if said["labels"] is None:
+        return f"not reachable by this fit, which levels off at {fmt.number(found['fit']['a'])}."
+    low, high = (value(round(end)) if end is not None else "not reachable" for end in said["ci95"])
+    where = "inside what was measured" if said["labels"] <= most else "a forecast, beyond what was measured"
+    return f"about {value(round(said['labels']))} labelled studies (95 % CI {low} to {high}), {where}."
 
 
 def _difference(comparisons: Any, a: str, b: str) -> tuple[float, float, float, float | None] | None:
@@ -154,9 +184,11 @@ class _Scale:
     def __init__(self, results: Mapping[str, Any]) -> None:
         shown = [0.5]
         for entry in results["encoders"].values():
-            linear = entry["linear"]
-            for figures in (linear, *linear.get("subgroups", {}).values()):
-                shown += figures.get("ci95", [])
+            for protocol in results.get("protocols", ("linear",)):
+                figures = entry[protocol]
+                sized = entry.get("by_fraction", {}).get(protocol, {})
+                for found in (figures, *figures.get("subgroups", {}).values(), *sized.values()):
+                    shown += found.get("ci95", [])
         self.low = max(0.0, int(min(shown) * 20) / 20)
         self.high = min(1.0, -int(-max(shown) * 20 - 1) / 20)
 

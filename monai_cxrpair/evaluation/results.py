@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from monai_cxrpair.cohort.files import atomic_path
-from monai_cxrpair.evaluation.protocol import LinearResult
+from monai_cxrpair.evaluation.protocols.runner import ProtocolResult
 
 LEVEL = 0.05  # of p corrected for the whole table; intervals are 95 %
 
 
 def results_dict(
-    result: LinearResult,
+    result: ProtocolResult,
     *,
     finding: str,
     cohort: Mapping[str, Any] | None = None,
@@ -116,8 +116,10 @@ def text_table(results: Mapping[str, Any], *, report: str | Path | None = None) 
         lines += ["", "difference (paired)"]
     for pair in results.get("comparisons", ()):
         verdict = "" if established(pair) else f"   not established: {why_not(pair)}"
+        protocol = pair.get("protocol", "linear")
+        about = "" if protocol == "linear" else f" ({protocol})"
         lines.append(
-            f"{pair['a']} - {pair['b']}: {number(pair['difference'], sign=True)} "
+            f"{pair['a']} - {pair['b']}{about}: {number(pair['difference'], sign=True)} "
             f"({interval(pair, sign=True)}), p {equals(pair['p'])}{verdict}"
         )
     if report is not None:

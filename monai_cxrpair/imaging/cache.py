@@ -98,6 +98,10 @@ class RadiographCacheDataset(CacheDataset):
         rows = np.asarray(indices, dtype=np.int64)
         return {"image": np.stack([self._center(self._cache[row]) for row in rows])[:, None], "row": rows}
 
+    def radiographs(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> list[npt.NDArray[np.uint8]]:
+        """The cached radiographs, whole, uint8 (h, w) each: what views are made from."""
+        return [self._cache[int(row)] for row in rows]
+
     def _center(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         # As MONAI's CenterSpatialCrop, so that inference, which uses that, sees the same pixels.
         size = self.image_size

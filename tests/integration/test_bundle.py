@@ -145,6 +145,7 @@ def test_evaluating_writes_the_results_of_the_contract(workplace):
         assert linear["auc_mean"] == pytest.approx(sum(linear["auc_draws"]) / 2)
         assert linear["ci95"][0] <= linear["auc_mean"] <= linear["ci95"][1]
         assert "frontal" in linear["subgroups"]
+        assert entry["gives_away"].keys() == {"reidentification", "view", "site"}
     assert {(c["a"], c["b"]) for c in results["comparisons"]} >= {("same_study", "random weights")}
     assert results["not_run"] == {"ImageNet weights": "no file was given (imagenet_weights)"}
     page = (workplace / "report" / "report.html").read_text(encoding="utf-8")
@@ -153,6 +154,17 @@ def test_evaluating_writes_the_results_of_the_contract(workplace):
         rows = list(csv.DictReader(stream))
     assert len(rows) == results["cohort"]["test"]["labelled"]
     assert 0 <= float(rows[0]["same_study"]) <= 1
+
+
+def test_evaluating_again_runs_no_encoder_and_finds_the_same(workplace, monkeypatch):
+    settings = {"cohort_file": cohort(workplace), "encoder_file": str(workplace / "same_study" / "encoder.pt"),
+                "label_fraction": 0.5, "draws": 2, "cache_dir": str(workplace / "cache")}  # fmt: skip
+    once, again = workplace / "once", workplace / "again"
+    run("evaluate", "evaluating", output_dir=str(once), **settings).run()
+    monkeypatch.setattr("monai_cxrpair.evaluation.embedding_store.embed", None)
+    run("evaluate", "evaluating", output_dir=str(again), **settings).run()
+    for name in ("results.json", "predictions.csv", "report.html"):
+        assert (again / name).read_bytes() == (once / name).read_bytes()
 
 
 def test_a_file_of_imagenet_weights_gives_that_baseline_a_row(workplace):

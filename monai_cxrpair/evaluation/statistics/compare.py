@@ -29,7 +29,8 @@ def compare_delong(
         patients: (N,), or None for independent rows.
 
     Returns:
-        `difference` (first - second), `se`, `p`, `df` (None: the normal distribution).
+        `difference` (first - second), `se`, `p`, `df` (None: the normal distribution), and `se_test`, the part of `se`
+        that the test patients make.
     """
     a, b = np.atleast_2d(first), np.atleast_2d(second)
     if a.shape != b.shape:
@@ -39,17 +40,18 @@ def compare_delong(
     line = np.concatenate([np.full(draws, 1 / draws), np.full(draws, -1 / draws)])
     if draws == 1:
         difference, error = found.contrast(line)
-        return {"difference": difference, "se": error, "p": found.p(line), "df": None}
+        return {"difference": difference, "se": error, "se_test": error, "p": found.p(line), "df": None}
     difference, error = found.contrast(line)
     between = float(np.var(found.aucs[:draws] - found.aucs[draws:], ddof=1)) / draws
     total = error**2 + between
     if total == 0:
-        return {"difference": difference, "se": 0.0, "p": 1.0 if difference == 0 else 0.0, "df": None}
+        return {"difference": difference, "se": 0.0, "se_test": 0.0, "p": 1.0 if difference == 0 else 0.0, "df": None}
     freedom = total**2 / (between**2 / (draws - 1)) if between > 0 else np.inf
     p = float(2 * t.sf(abs(difference) / np.sqrt(total), freedom))
     return {
         "difference": difference,
         "se": float(np.sqrt(total)),
+        "se_test": error,
         "p": p,
         "df": float(freedom) if np.isfinite(freedom) else None,
     }

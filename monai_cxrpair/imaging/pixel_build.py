@@ -73,10 +73,12 @@ def open_store(
     store = PixelStore(folder, Source(paths=paths, ids=ids, keys=keys, decode=decode))
     unreadable: dict[int, str] = {}
     if store.missing():
-        with _alone(folder) as writable:
+        with _alone(folder) as (writable, locked):
             store.scan()  # another run may have built them meanwhile
             if missing := store.missing():
                 if writable:
+                    if locked:
+                        _remove_unfinished(folder)
                     unreadable = _build(store, missing, least=len(missing) * image_size**2, workers=workers)
                     store.scan()
                 unreadable |= _decode_here(store, [row for row in store.missing() if row not in unreadable])
@@ -95,7 +97,7 @@ def _open_folder(folder: Path) -> bytes:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         secret = _read_secret(folder)
         if secret is None:
-            with _alone(folder) as writable:
+            with _alone(folder) as (writable, _):
                 secret = _read_secret(folder)
                 if secret is None:
                     if not writable:
@@ -120,8 +122,8 @@ def _read_secret(folder: Path) -> bytes | None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Wait until no other process builds in the folder; give whether it can be written to.
+def _alone(folder: Path) -> Iterator[tuple[bool, bool]]:
+    """Wait until no other process builds in the folder; give whether it can be written to, and whether that is so.
 
     A POSIX lock: it ends with the process however that ends, and forked processes do not inherit it.
     """
@@ -132,23 +134,31 @@ def _alone(folder: Path) -> Iterator[bool]:
             raise CxrPairError(f"cache_dir {folder}: cannot be used ({error.strerror or error})") from error
         handle = None
     try:
-        if handle is not None:
-            _wait_for(handle, folder)
-        yield handle is not None and os.access(folder, os.W_OK)
+        locked = handle is not None and _wait_for(handle, folder)
+        yield handle is not None and os.access(folder, os.W_OK), locked
     finally:
         if handle is not None:
             os.close(handle)
 
 
-def _wait_for(handle: int, folder: Path) -> None:
+def _wait_for(handle: int, folder: Path) -> bool:
+    """Whether the lock is held; where there are no locks, two builders do the same work and do not harm each other."""
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             logger.info("pixel cache: another process is building in %s, waiting for it", folder)
             fcntl.lockf(handle, fcntl.LOCK_EX)
-        else:  # a file system without locks: two builders do the same work, and do not harm each other
+        else:
             logger.warning("pixel cache: no locks in %s (%s)", folder, error.strerror)
+            return False
+    return True
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Of killed runs, while nobody else is building."""
+    for unfinished in folder.glob(f".*{SUFFIX}.*.tmp"):
+        unfinished.unlink(missing_ok=True)
 
 
 class _Built(NamedTuple):
@@ -167,8 +177,6 @@ def _build(store: PixelStore, rows: Sequence[int], *, least: int, workers: int |
             f"cache_dir {folder}: at least {least:,} bytes are needed for {len(rows)} radiographs, {free:,} are free; "
             "make room, or set cache_dir to another folder or null"
         )
-    for unfinished in folder.glob(f".*{SUFFIX}.*.tmp"):  # of killed runs: nobody else is building
-        unfinished.unlink(missing_ok=True)
     size = min(LARGEST_SHARD, max(SMALLEST_SHARD, -(-len(rows) // (4 * (workers or os.cpu_count() or 1)))))
     parts = [rows[i : i + size] for i in range(0, len(rows), size)]
     tasks = [[(row, source.paths[row], source.keys[row]) for row in part] for part in parts]

@@ -307,8 +307,16 @@ def test_without_locks_two_builders_do_no_harm(cohort, tmp_path, monkeypatch, ca
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(pixel_build.fcntl, "lockf", refuse)
-    opened(cohort, tmp_path / "cache")
+    opened(cohort.take(np.arange(1)), tmp_path / "cache")  # makes the folder; after that the two begin together
     assert "no locks in" in caplog.text
+    children = [fork.Process(target=_build_slowly, args=(cohort, tmp_path / "cache", 0.02 * (1 + i))) for i in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0, 0]
+    expected = images(RadiographCacheDataset(cohort, transform=preprocessing(), image_size=SIZE))
+    assert_equal(images(opened(cohort, tmp_path / "cache")), expected)
 
 
 def test_several_processes_build_what_one_builds(cohort, tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ def wrap(network: nn.Module) -> nn.Module:
 
     Buffers are not sent round before each step, as torch does by default. The queue needs none of that, since all ranks
     enqueue the same keys, and the running statistics of batch normalisation do not enter a training step: each rank has
-    its own, and those of rank 0 are the network's: they are what a checkpoint and `encoder.pt` hold, so a resumed run and
+    its own, and those of rank 0 are the network's: a checkpoint and `encoder.pt` hold them, so a resumed run and
     an uninterrupted one have the same ones.
     """
     if world_size() == 1:

@@ -15,7 +15,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -72,13 +72,15 @@ def open_store(
     keys = radiograph_keys(paths, frames, preprocessing=preprocessing, secret=secret)
     store = PixelStore(folder, Source(paths=paths, ids=ids, keys=keys, decode=decode))
     unreadable: dict[int, str] = {}
-    if store.missing():
+    if store.missing() or store.damaged:
         with _alone(folder) as (writable, locked):
             store.scan()  # another run may have built them meanwhile
+            if store.damaged:
+                logger.warning("pixel cache: %d files in %s are damaged: decoded anew", len(store.damaged), folder)
+            if writable and locked:
+                _remove([*store.damaged, *folder.glob(".*.tmp")])  # the latter of killed runs
             if missing := store.missing():
                 if writable:
-                    if locked:
-                        _remove_unfinished(folder)
                     unreadable = _build(store, missing, least=len(missing) * image_size**2, workers=workers)
                     store.scan()
                 unreadable |= _decode_here(store, [row for row in store.missing() if row not in unreadable])
@@ -155,10 +157,9 @@ def _wait_for(handle: int, folder: Path) -> bool:
     return True
 
 
-def _remove_unfinished(folder: Path) -> None:
-    """Of killed runs, while nobody else is building."""
-    for unfinished in folder.glob(f".*{SUFFIX}.*.tmp"):
-        unfinished.unlink(missing_ok=True)
+def _remove(useless: Iterable[Path]) -> None:
+    for path in useless:
+        path.unlink(missing_ok=True)
 
 
 class _Built(NamedTuple):
@@ -196,7 +197,8 @@ def _build(store: PixelStore, rows: Sequence[int], *, least: int, workers: int |
             done, written = done + len(task), written + built.size
             bar.update(len(task))
     seconds = time.perf_counter() - started
-    logger.info("pixel cache: %d radiographs built, %.0f img/s, %d bytes", done, done / seconds, written)
+    built_here = done - len(unreadable)
+    logger.info("pixel cache: %d radiographs built, %.0f img/s, %d bytes", built_here, done / seconds, written)
     return unreadable
 
 

@@ -1,5 +1,6 @@
 """Fixtures that several rooms use."""
 
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -26,3 +27,29 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real radiographs (../shared/data) are not on this machine")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def fork():
+    """Call a function in a process of its own that may be killed, forked in an instant: all imports are made."""
+    threads = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["pytest", "monai.bundle", "torch.utils.tensorboard", "monai_cxrpair.contrast", "monai_cxrpair.evaluation"]
+    )
+    started = []
+
+    def start(function, *args, **settings):
+        process = context.Process(target=function, args=args, kwargs=settings)
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
+    os.environ.pop("OMP_NUM_THREADS")
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = threads

@@ -30,8 +30,8 @@ def wrap(network: nn.Module) -> nn.Module:
 
     Buffers are not sent round before each step, as torch does by default. The queue needs none of that, since all ranks
     enqueue the same keys, and the running statistics of batch normalisation do not enter a training step: each rank has
-    its own, and those of rank 0 are the network's. They are what a checkpoint holds, and `share_buffers` gives them to
-    all ranks before they evaluate. So a resumed run and an uninterrupted one have the same ones.
+    its own, and those of rank 0 are the network's: a checkpoint and `encoder.pt` hold them, so a resumed run and
+    an uninterrupted one have the same ones.
     """
     if world_size() == 1:
         return network
@@ -49,14 +49,6 @@ def unwrap(network: nn.Module) -> nn.Module:
         if not isinstance(inner, nn.Module):
             return network
         network = inner
-
-
-@torch.no_grad()
-def share_buffers(network: nn.Module) -> None:
-    """Give rank 0's buffers to all ranks, in place: before an evaluation in which every rank takes part."""
-    if world_size() > 1:
-        for buffer in network.buffers():
-            dist.broadcast(buffer, src=0)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_cxrpair.contrast import feature_dim
+from monai_cxrpair.contrast.checkpoints.encoder_file import on_cpu
 from monai_cxrpair.contrast.checkpoints.files import save_atomically
 from monai_cxrpair.contrast.encoders import read_state_dict
 from monai_cxrpair.errors import CxrPairError
@@ -66,7 +67,7 @@ def classifier_network(model_file: str | Path, *, own_encoder: str | Mapping[str
 def save_classifier(network: nn.Module, output_dir: Path, card: dict[str, Any]) -> Path:
     """Write `model.pt` (a plain state dict) and `model.json`."""
     write_results({"format": CLASSIFIER, **card}, output_dir / "model.json")
-    save_atomically(network.state_dict(), output_dir / "model.pt")
+    save_atomically(on_cpu(network), output_dir / "model.pt")
     return output_dir / "model.pt"
 
 

@@ -15,7 +15,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -72,9 +72,13 @@ def open_store(
     keys = radiograph_keys(paths, frames, preprocessing=preprocessing, secret=secret)
     store = PixelStore(folder, Source(paths=paths, ids=ids, keys=keys, decode=decode))
     unreadable: dict[int, str] = {}
-    if store.missing():
-        with _alone(folder) as writable:
+    if store.missing() or store.damaged:
+        with _alone(folder) as (writable, locked):
             store.scan()  # another run may have built them meanwhile
+            if store.damaged:
+                logger.warning("pixel cache: %d files in %s are damaged: decoded anew", len(store.damaged), folder)
+            if writable and locked:
+                _remove([*store.damaged, *folder.glob(".*.tmp")])  # the latter of killed runs
             if missing := store.missing():
                 if writable:
                     unreadable = _build(store, missing, least=len(missing) * image_size**2, workers=workers)
@@ -95,7 +99,7 @@ def _open_folder(folder: Path) -> bytes:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         secret = _read_secret(folder)
         if secret is None:
-            with _alone(folder) as writable:
+            with _alone(folder) as (writable, _):
                 secret = _read_secret(folder)
                 if secret is None:
                     if not writable:
@@ -120,8 +124,8 @@ def _read_secret(folder: Path) -> bytes | None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Wait until no other process builds in the folder; give whether it can be written to.
+def _alone(folder: Path) -> Iterator[tuple[bool, bool]]:
+    """Wait until no other process builds in the folder; give whether it can be written to, and whether that is so.
 
     A POSIX lock: it ends with the process however that ends, and forked processes do not inherit it.
     """
@@ -132,23 +136,30 @@ def _alone(folder: Path) -> Iterator[bool]:
             raise CxrPairError(f"cache_dir {folder}: cannot be used ({error.strerror or error})") from error
         handle = None
     try:
-        if handle is not None:
-            _wait_for(handle, folder)
-        yield handle is not None and os.access(folder, os.W_OK)
+        locked = handle is not None and _wait_for(handle, folder)
+        yield handle is not None and os.access(folder, os.W_OK), locked
     finally:
         if handle is not None:
             os.close(handle)
 
 
-def _wait_for(handle: int, folder: Path) -> None:
+def _wait_for(handle: int, folder: Path) -> bool:
+    """Whether the lock is held; where there are no locks, two builders do the same work and do not harm each other."""
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             logger.info("pixel cache: another process is building in %s, waiting for it", folder)
             fcntl.lockf(handle, fcntl.LOCK_EX)
-        else:  # a file system without locks: two builders do the same work, and do not harm each other
+        else:
             logger.warning("pixel cache: no locks in %s (%s)", folder, error.strerror)
+            return False
+    return True
+
+
+def _remove(useless: Iterable[Path]) -> None:
+    for path in useless:
+        path.unlink(missing_ok=True)
 
 
 class _Built(NamedTuple):
@@ -167,8 +178,6 @@ def _build(store: PixelStore, rows: Sequence[int], *, least: int, workers: int |
             f"cache_dir {folder}: at least {least:,} bytes are needed for {len(rows)} radiographs, {free:,} are free; "
             "make room, or set cache_dir to another folder or null"
         )
-    for unfinished in folder.glob(f".*{SUFFIX}.*.tmp"):  # of killed runs: nobody else is building
-        unfinished.unlink(missing_ok=True)
     size = min(LARGEST_SHARD, max(SMALLEST_SHARD, -(-len(rows) // (4 * (workers or os.cpu_count() or 1)))))
     parts = [rows[i : i + size] for i in range(0, len(rows), size)]
     tasks = [[(row, source.paths[row], source.keys[row]) for row in part] for part in parts]
@@ -188,7 +197,8 @@ def _build(store: PixelStore, rows: Sequence[int], *, least: int, workers: int |
             done, written = done + len(task), written + built.size
             bar.update(len(task))
     seconds = time.perf_counter() - started
-    logger.info("pixel cache: %d radiographs built, %.0f img/s, %d bytes", done, done / seconds, written)
+    built_here = done - len(unreadable)
+    logger.info("pixel cache: %d radiographs built, %.0f img/s, %d bytes", built_here, done / seconds, written)
     return unreadable
 
 

@@ -60,6 +60,7 @@ class PixelStore:
         source: the radiographs, in row order.
 
     Attributes:
+        damaged: shards that cannot be used.
         unused: entries in the folder that are not of these radiographs, or of another preprocessing or version.
 
     Raises:
@@ -74,7 +75,8 @@ class PixelStore:
     def scan(self) -> None:
         """Look what the folder holds; a damaged shard counts as not there."""
         self._shards: list[Path] = []
-        tables, damaged = [np.empty(0, ENTRY)], 0
+        self.damaged: list[Path] = []
+        tables = [np.empty(0, ENTRY)]
         try:
             for path in sorted(self.folder.iterdir()):
                 if path.suffix == SUFFIX and not path.name.startswith("."):
@@ -82,13 +84,9 @@ class PixelStore:
                         tables.append(read_index(path))
                         self._shards.append(path)
                     except ValueError:
-                        damaged += 1
+                        self.damaged.append(path)
         except OSError as error:
             raise CxrPairError(f"cache_dir {self.folder}: cannot be read ({error.strerror or error})") from error
-        if damaged:
-            logger.warning(
-                "pixel cache: %d files in %s are damaged; what they held is decoded anew", damaged, self.folder
-            )
         table = np.concatenate(tables)
         shard = np.repeat(np.arange(len(tables)) - 1, [len(part) for part in tables])
         position = {key: i for i, key in enumerate(table["key"].tolist())}  # of equal ones the newest

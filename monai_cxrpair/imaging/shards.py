@@ -6,6 +6,7 @@ there as a whole or not at all. Nothing in it names a radiograph but a keyed has
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import struct
@@ -49,8 +50,12 @@ def write_shard(path: Path, radiographs: Iterable[tuple[bytes, Pixels]]) -> int:
         CxrPairError: the file cannot be written.
     """
     entries: list[tuple[Any, ...]] = []
+    coming = iter(radiographs)
+    first = next(coming, None)
+    if first is None:
+        return 0
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        for key, pixels in radiographs:
+        for key, pixels in itertools.chain([first], coming):
             pixels = np.ascontiguousarray(pixels)
             entries.append((key, file.tell(), *pixels.shape, *pixel_sums(pixels), zlib.crc32(pixels.data)))
             file.write(pixels.data)

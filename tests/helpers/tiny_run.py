@@ -73,13 +73,14 @@ class SharedPairs(Pairs):
 
 
 def make(folder, *, max_epochs=4, resume=True, batch=4, workers=0, figures=None, best_by=None, card=None, keep=2,
-         checkpoint_minutes=EVERY_BATCH, sampler=ResumableSampler, before_saving=None):  # fmt: skip
-    """`figures`: the value of `knn_auc` in each epoch, None where it is not measured."""
+         checkpoint_minutes=EVERY_BATCH, sampler=ResumableSampler, before_saving=None, accumulation_steps=1,
+         schedule=None):  # fmt: skip
+    """`figures`: the value of `knn_auc` in each epoch, None where it is not measured; `schedule`: of the optimiser."""
     torch.manual_seed(0)
     data = SharedPairs()
     network = MoCo(encoder=Encoder(), queue_size=8, dim=3)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=0.01)
-    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.9)
+    scheduler = schedule(optimizer) if schedule else torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.9)
     card = {"format": "x", **(card or {})}
     states = {"network": network, "optimizer": optimizer, "lr_scheduler": scheduler}
     loader = DataLoader(
@@ -89,7 +90,7 @@ def make(folder, *, max_epochs=4, resume=True, batch=4, workers=0, figures=None,
     trainer = ContrastiveTrainer(
         device="cpu", max_epochs=max_epochs, train_data_loader=loader, network=network, optimizer=optimizer,
         normalisation=(0.3, 0.2), precision="fp32", states=states, settings=card,
-        resume_from=folder / "checkpoints" if resume else None,
+        accumulation_steps=accumulation_steps, resume_from=folder / "checkpoints" if resume else None,
     )  # fmt: skip
     trainer.reported = []  # of each epoch that ends: number, loss, ...
 

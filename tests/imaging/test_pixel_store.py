@@ -227,7 +227,11 @@ def test_a_cut_shard_is_built_again_with_a_warning(cohort, tmp_path, caplog, kee
     (shard,) = shards(tmp_path / "cache")
     shard.write_bytes(shard.read_bytes()[:keep])
     assert_equal(images(opened(cohort, tmp_path / "cache")), expected)
-    assert "1 files in" in caplog.text
+    assert caplog.text.count("1 files in") == 1
+    assert shard not in shards(tmp_path / "cache")  # or every later run would complain
+    caplog.clear()
+    assert_equal(images(opened(cohort, tmp_path / "cache")), expected)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_a_shard_deleted_while_in_use_is_no_reason_to_stop(cohort, tmp_path, caplog):
@@ -254,6 +258,7 @@ def test_unreadable_radiographs_are_left_out_as_in_memory(cohort, tmp_path):
         assert sorted(disk.unreadable) == sorted(memory.unreadable)
         assert disk.cohort.table["image_id"].tolist() == memory.cohort.table["image_id"].tolist()
         assert_equal(images(disk), images(memory))
+        assert len(shards(tmp_path / "cache")) == 1  # the second run has nothing to add
     with pytest.raises(CxrPairError, match="2 of 8 radiographs cannot be read: i1: the picture is damaged"):
         opened(cohort, tmp_path / "cache")
 
@@ -307,8 +312,16 @@ def test_without_locks_two_builders_do_no_harm(cohort, tmp_path, monkeypatch, ca
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(pixel_build.fcntl, "lockf", refuse)
-    opened(cohort, tmp_path / "cache")
+    opened(cohort.take(np.arange(1)), tmp_path / "cache")  # makes the folder; after that the two begin together
     assert "no locks in" in caplog.text
+    children = [fork.Process(target=_build_slowly, args=(cohort, tmp_path / "cache", 0.02 * (1 + i))) for i in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0, 0]
+    expected = images(RadiographCacheDataset(cohort, transform=preprocessing(), image_size=SIZE))
+    assert_equal(images(opened(cohort, tmp_path / "cache")), expected)
 
 
 def test_several_processes_build_what_one_builds(cohort, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from ignite.engine import Engine
 from torch import nn
 
@@ -89,10 +90,15 @@ def _better(value: Any, best: Mapping[str, Any] | None) -> bool:
 
 def save_encoder(encoder: nn.Module, path: Path, card: Mapping[str, Any]) -> None:
     """Write `encoder.pt` and, beside it, its card `encoder.json`, which also says with which versions it was made."""
-    save_atomically(encoder.state_dict(), path)
+    save_atomically(on_cpu(encoder), path)
     with atomic_path(path.with_suffix(".json"), mode=None) as temporary:
         card = {**card, "versions": _versions(encoder)}
         temporary.write_text(json.dumps(card, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def on_cpu(network: nn.Module) -> dict[str, torch.Tensor]:
+    """The state dict, so that it loads on a machine without the accelerator it was made on."""
+    return {name: value.cpu() for name, value in network.state_dict().items()}
 
 
 def _versions(encoder: nn.Module) -> dict[str, str]:

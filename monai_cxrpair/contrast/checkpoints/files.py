@@ -42,6 +42,14 @@ def save_atomically(state: Mapping[str, Any], path: Path) -> None:
             raise reason if isinstance(reason, OSError) else OSError(errno.EIO, str(error)) from error
 
 
+def move_aside(path: Path) -> Path:
+    """Rename what an earlier run has left, to `name.1.suffix` or the next free number, and give the new path."""
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
+        number += 1
+    return path.rename(aside)
+
+
 def remove_leftovers(folder: Path, name: str) -> None:
     """Delete what runs that were killed while writing `name` (a pattern) have left of it."""
     for temporary in folder.glob(f".{name}.*.tmp"):

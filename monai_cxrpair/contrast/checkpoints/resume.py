@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch.optim.lr_scheduler import LambdaLR
+
 from monai_cxrpair.contrast.checkpoints.files import DamagedError, checkpoints_in, read_checkpoint
 from monai_cxrpair.contrast.checkpoints.random_state import set_random_state
 from monai_cxrpair.contrast.distributed import gather_objects, rank, world_size
@@ -60,6 +62,9 @@ def load_newest_checkpoint(
         _check_trainer(path, state["trainer"], trainer)
         for name, target in targets.items():
             target.load_state_dict(state[name])
+        for target in targets.values():  # only now: the optimiser comes with a learning rate of its own
+            if isinstance(target, LambdaLR):
+                _set_learning_rate(target)
         _restore(trainer, state)
     except CxrPairError:
         raise
@@ -122,6 +127,14 @@ def _restore(trainer: ContrastiveTrainer, state: Mapping[str, Any]) -> None:
     own = state["ranks"][rank()]
     trainer.epoch_sums.load_state_dict(own["sums"])
     set_random_state(own["random"])
+
+
+def _set_learning_rate(schedule: LambdaLR) -> None:
+    """That of this epoch under the `max_epochs` of this run: a cosine that had come to its end goes on above 0."""
+    factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
+    schedule._last_lr = [base * factor for base, factor in zip(schedule.base_lrs, factors, strict=True)]
+    for group, rate in zip(schedule.optimizer.param_groups, schedule._last_lr, strict=True):
+        group["lr"] = rate
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -19,6 +19,7 @@ from monai_cxrpair.contrast.checkpoints.encoder_file import EncoderFile
 from monai_cxrpair.contrast.checkpoints.files import (
     checkpoint_name,
     checkpoints_in,
+    move_aside,
     remove_leftovers,
     save_atomically,
     size_of,
@@ -31,7 +32,7 @@ from monai_cxrpair.errors import CxrPairError
 
 logger = logging.getLogger(__name__)
 
-AGREE_EVERY = 10  # batches after which several processes ask each other whether to save or to stop
+AGREE_EVERY = 10  # steps after which several GPUs ask each other whether to save or to stop
 
 
 class SaveRun:
@@ -97,18 +98,21 @@ class SaveRun:
             return
         remove_leftovers(self.folder, "epoch_*.pt")
         remove_leftovers(self.output_dir, "encoder.*")
-        if engine.state.iteration > 0 or not checkpoints_in(self.folder):
-            return
-        number = 1
-        while (aside := self.folder.with_name(f"checkpoints.{number}")).exists():
-            number += 1
-        self.folder.rename(aside)
-        logger.warning("a new run starts: the checkpoints of an earlier one are now in %s", aside)
+        if engine.state.iteration == 0:
+            # The encoder too: resumed in its first epochs, this run would take it for its own best one.
+            earlier = [self.encoder.path, self.encoder.path.with_suffix(".json")]
+            earlier += [self.folder] if checkpoints_in(self.folder) else []
+            moved = [move_aside(path) for path in earlier if path.exists()]
+            if moved:
+                names = ", ".join(path.name for path in moved)
+                logger.warning("a new run starts: what an earlier one left in %s is now %s", self.output_dir, names)
 
     def within_epoch(self, engine: Engine) -> None:
         """Save where it is time to, or stop where a signal asked for it."""
         batch, n = engine.state.iteration % engine.state.epoch_length, engine.accumulation_steps
-        if batch == 0 or batch % n or (world_size() > 1 and batch % (n * AGREE_EVERY)):
+        # To ask the others makes a GPU wait; on a CPU a step is long.
+        every = n * AGREE_EVERY if world_size() > 1 and engine.state.device.type != "cpu" else n
+        if batch == 0 or batch % every:
             return  # the end of the epoch saves anyway, and within an accumulated step there are gradients to lose
         stop, due = self._agreed(engine)
         if stop or due:

@@ -66,8 +66,8 @@ class StopSignals:
 def shielded_workers(loader: DataLoader[Any]) -> Iterator[None]:
     """Context in which signals to a whole process group (Ctrl-C, Slurm) leave the loader's processes alive.
 
-    Without them the trainer could not finish its step. Afterwards SIGTERM ends them again: torch and Python send it to
-    those that are left when the trainer leaves, and wait for them.
+    Without them the trainer could not finish its step. Afterwards they are ended: left to Python's garbage collection,
+    which takes their queues away first, torch waits 5 seconds for each. SIGTERM ends what is left.
     """
     before, training = loader.worker_init_fn, torch.ones(1, dtype=torch.bool).share_memory_()
     loader.worker_init_fn = functools.partial(_shield, before, training)
@@ -76,6 +76,9 @@ def shielded_workers(loader: DataLoader[Any]) -> Iterator[None]:
     finally:
         training.zero_()
         loader.worker_init_fn = before
+        if (workers := loader._iterator) is not None:  # only where they stay from epoch to epoch
+            workers._shutdown_workers()  # type: ignore[attr-defined]
+            loader._iterator = None
 
 
 def _shield(worker_init: Callable[[int], None] | None, training: torch.Tensor, worker: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 
 from monai_cxrpair.cohort.files import atomic_path
+from monai_cxrpair.contrast.checkpoints.files import remove_leftovers
 from monai_cxrpair.contrast.distributed import rank
 from monai_cxrpair.errors import CxrPairError
 
@@ -42,6 +43,7 @@ class WriteHistory:
 
     def start(self, engine: Engine) -> None:
         """Keep the lines of the epochs that are done."""
+        remove_leftovers(self.path.parent, self.path.name)
         done = engine.state.iteration // engine.state.epoch_length if engine.state.iteration else 0
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
         self.lines = [line for line in lines if json.loads(line)["epoch"] <= done]

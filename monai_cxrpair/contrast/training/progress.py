@@ -33,10 +33,6 @@ class EpochSums:
             self.sums[name] = self.sums[name].to(value.device) + value if name in self.sums else value
         self.pairs += pairs
 
-    def mean(self, name: str, batches: int) -> float:
-        """Of a figure over the batches of the epoch."""
-        return float(self.sums[name]) / batches
-
     @property
     def seconds(self) -> float:
         """Spent on this epoch, before a resume too."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 
 import torch
 import torch.distributed as dist
 
-from monai_cxrpair.contrast.distributed import rank, world_size
+from monai_cxrpair.contrast.distributed import world_size
 from monai_cxrpair.errors import CxrPairError
 
 
@@ -16,7 +15,7 @@ def join(backend: str = "auto") -> None:
     """Join the process group that torchrun describes; from then on only rank 0 logs.
 
     Args:
-        backend: `nccl`, `gloo`, or `auto`: nccl with CUDA, gloo without.
+        backend: `nccl`, `gloo` (on CPUs, also where there are GPUs), or `auto`: nccl with CUDA, gloo without.
 
     Raises:
         CxrPairError: not started by torchrun, an unknown backend, or one that cannot be used here.
@@ -31,22 +30,23 @@ def join(backend: str = "auto") -> None:
     cuda = torch.cuda.is_available()
     if backend == "nccl" and not cuda:
         raise CxrPairError("dist_backend is nccl, which needs CUDA, and there is none here: use auto or gloo")
-    device = local_device()
+    device = local_device(backend)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group(backend=("nccl" if cuda else "gloo") if backend == "auto" else backend)
-    if rank() > 0:
-        logging.disable(logging.WARNING)
+        dist.init_process_group(backend="nccl" if device.type == "cuda" else "gloo")
 
 
-def local_device() -> torch.device:
+def local_device(backend: str = "auto") -> torch.device:
     """The device of this process: the accelerator with its number on this machine, or the CPU.
+
+    Args:
+        backend: see `join`; gloo does not gather what lies on GPUs.
 
     Raises:
         CxrPairError: more processes than accelerators.
     """
-    if not torch.cuda.is_available():
+    if backend == "gloo" or not torch.cuda.is_available():
         return torch.device("cpu")
     number = int(os.environ.get("LOCAL_RANK", "0"))
     if number >= torch.cuda.device_count():

@@ -12,6 +12,8 @@ from ignite.engine import Events
 from monai.utils import CommonKeys
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from monai_cxrpair.contrast.distributed import rank
+
 logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 1.0  # of the bar; to show the loss, it waits for an accelerator to catch up
@@ -36,7 +38,7 @@ class Throughput:
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         engine.add_event_handler(Events.GET_BATCH_STARTED, self._ask)
         engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._receive)
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and rank() == 0:
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._show)
 
     def data_wait(self) -> float:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from monai_cxrpair.contrast.checkpoints.resume import load_newest_checkpoint
 from monai_cxrpair.contrast.checkpoints.signals import shielded_workers
-from monai_cxrpair.contrast.distributed import mean_of_ranks, unwrap, world_size, wrap
+from monai_cxrpair.contrast.distributed import mean_of_ranks, rank, unwrap, world_size, wrap
 from monai_cxrpair.contrast.encoders import channels_last
 from monai_cxrpair.contrast.training.precision import (
     Precision,
@@ -178,7 +178,8 @@ class ContrastiveTrainer(Trainer):
     def _iteration(self, engine: Any, batchdata: dict[str, Tensor]) -> dict[str, Any]:
         # Seeded per step: neither the number of workers, which draw from the same generator when they start, nor a
         # resumed run changes how keys are permuted.
-        torch.manual_seed(self.data_loader.dataset.seed * 1_000_003 + engine.state.iteration)
+        seed = self.data_loader.dataset.seed * 1_000_003 + engine.state.iteration + rank() * 2**40
+        torch.manual_seed(seed % 2**63)
         batch = {name: value.to(engine.state.device, non_blocking=True) for name, value in batchdata.items()}
         if "query" not in batch:  # the views are made here: see `pack_sources`
             batch = make_views(batch, size=self.data_loader.dataset.image_size)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DistributedSampler
 
-from monai_cxrpair.contrast import resume_folder
+from monai_cxrpair.contrast import cosine, resume_folder
 from monai_cxrpair.contrast.checkpoints.random_state import random_state, set_random_state
 from monai_cxrpair.errors import CxrPairError
 
@@ -72,6 +72,55 @@ def test_a_run_killed_after_any_step_ends_bit_equal_and_reports_the_same_epochs(
         assert started == list(range(done // 3 + 1, 5))
         assert everything(folder) == expected
         assert killed.reported + rest.reported == uninterrupted.reported
+
+
+def test_a_run_with_accumulated_steps_killed_after_any_batch_ends_bit_equal(make, tmp_path):
+    """Six batches an epoch of which two make a step: within one there are gradients to lose, so nothing is saved."""
+    settings = {"batch": 2, "accumulation_steps": 2, "max_epochs": 2, "keep": 99}
+    uninterrupted = make(tmp_path / "whole", **settings)
+    uninterrupted.run()
+    assert names(tmp_path / "whole") == [f"epoch_0000{e}_batch_00000{b}.pt" for e in (1, 2) for b in (2, 4, 6)]
+    expected = everything(tmp_path / "whole")
+    for batch in range(2, 12):
+        folder = tmp_path / str(batch)
+        killed = kill_after(make(folder, **settings), batch)
+        rest, done = make(folder, **settings), []
+        rest.add_event_handler("ITERATION_COMPLETED", lambda e, seen: seen.append(e.state.iteration), done)
+        rest.run()
+        assert done[0] == (batch - batch % 2 if batch != 6 else 4) + 1
+        assert everything(folder) == expected
+        assert killed.reported + rest.reported == uninterrupted.reported
+
+
+def test_a_finished_run_gets_more_epochs_at_the_learning_rate_of_the_new_end(make, tmp_path):
+    """The first epoch's rate is the same under both cosines; that of the second is 0 under the old one."""
+
+    def run(folder, max_epochs):
+        def schedule(optimizer):
+            return torch.optim.lr_scheduler.LambdaLR(optimizer, cosine(max_epochs))
+
+        trainer, rates = make(folder, max_epochs=max_epochs, schedule=schedule), []
+        trainer.add_event_handler("EPOCH_STARTED", lambda e: rates.append(e.optimizer.param_groups[0]["lr"]))
+        trainer.run()
+        return rates
+
+    assert run(tmp_path / "whole", 2) == pytest.approx([0.01, 0.005])
+    assert run(tmp_path / "longer", 1) == pytest.approx([0.01])
+    assert run(tmp_path / "longer", 2) == pytest.approx([0.005])
+    assert everything(tmp_path / "longer") == everything(tmp_path / "whole")
+
+
+def test_a_schedule_of_milestones_goes_on_where_it_was(make, tmp_path):
+    def run(folder, max_epochs):
+        def schedule(optimizer):
+            return torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 3], 0.1)
+
+        make(folder, max_epochs=max_epochs, schedule=schedule).run()
+
+    run(tmp_path / "whole", 4)
+    run(tmp_path / "longer", 2)
+    run(tmp_path / "longer", 4)
+    assert everything(tmp_path / "longer") == everything(tmp_path / "whole")
 
 
 def test_all_generators_go_on_where_they_were(make, tmp_path):

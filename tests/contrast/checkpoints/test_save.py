@@ -103,6 +103,65 @@ def test_an_encoder_saved_just_before_the_run_was_killed_stays_the_best_one(make
     assert torch.equal(torch.load(tmp_path / "encoder.pt", weights_only=True)["norm.weight"], copies[1]["norm.weight"])
 
 
+def test_a_new_run_killed_in_its_first_epoch_does_not_take_an_earlier_runs_encoder_for_its_own(make, tmp_path):
+    make(tmp_path, figures=(0.95,) * 4, best_by="knn_auc", card={"pairing": "old"}).run()
+    earlier = (tmp_path / "encoder.pt").read_bytes()
+
+    def kill(engine):
+        if engine.state.iteration == 2:
+            raise KilledError
+
+    settings = {"figures": (0.5, 0.8, 0.6, 0.7), "best_by": "knn_auc", "card": {"pairing": "new"}}
+    killed = make(tmp_path, resume=False, **settings)
+    killed.add_event_handler("ITERATION_COMPLETED", kill)
+    with suppress(KilledError):
+        killed.run()
+    assert (tmp_path / "encoder.1.pt").read_bytes() == earlier
+    make(tmp_path, **settings).run()
+    card = json.loads((tmp_path / "encoder.json").read_text())
+    assert card["pairing"] == "new"
+    assert card["training"]["epoch"] == 2
+
+
+def test_weights_that_are_no_numbers_any_more_are_not_saved_in_mid_epoch(make, tmp_path):
+    """On CUDA the loss is not looked at in every step: before a checkpoint it is."""
+    trainer = make(tmp_path)
+
+    @trainer.on("ITERATION_STARTED")
+    def _spoil(engine):
+        engine.state.device = Elsewhere()
+        if engine.state.iteration == 2:
+            next(engine.network.query_encoder.parameters()).data.fill_(NAN)
+
+    with pytest.raises(CxrPairError, match="the loss became NaN in epoch 1"):
+        trainer.run()
+    assert names(tmp_path) == ["epoch_00001_batch_000001.pt"]
+
+
+def test_the_gradient_scaler_goes_on_where_it_was(make, tmp_path):
+    killed = make(tmp_path, max_epochs=1)
+    killed.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    killed.scaler.scale(torch.ones(()))  # it exists from its first use on
+    killed.run()
+    rest = make(tmp_path, max_epochs=2)
+    rest.scaler = torch.amp.GradScaler("cpu", init_scale=65536.0)
+    rest.run()
+    assert rest.scaler.state_dict()["scale"] == 4.0
+
+
+class KilledError(Exception):
+    pass
+
+
+class Elsewhere(str):
+    """Stands for a device that is not the CPU."""
+
+    type = "cuda"
+
+    def __new__(cls):
+        return super().__new__(cls, "cpu")
+
+
 def test_another_choice_of_the_figure_starts_the_comparison_anew(make, tmp_path):
     make(tmp_path, max_epochs=2, figures=(0.9, 0.5), best_by="knn_auc").run()
     rest = make(tmp_path, best_by="accuracy")

@@ -131,17 +131,6 @@ def check_that_nothing_leaks(share, *, groups):
     assert 0.6 / groups < share < 1.1 / groups
 
 
-def buffers_of_ranks():
-    """The running statistics after a step on each rank's own batch, before and after they are shared."""
-    torch.manual_seed(0)
-    network = MoCo(encoder=Normalised(), queue_size=8, dim=3).double()
-    wrapped = ours.wrap(network)
-    wrapped(**mine(whole_batch(0))).loss.backward()
-    before = network.query_encoder.norm.running_mean.clone()
-    ours.share_buffers(network)
-    return {"before": before, "after": network.query_encoder.norm.running_mean}
-
-
 def rows_of_ranks():
     """Gathering and shuffling of numbered rows, for numbers of rows that the ranks divide and that they do not."""
     out, me = {}, ours.rank()
@@ -160,7 +149,7 @@ def everything(rank, folder):
     """What one process does; the tests look at what it found."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=RANKS)
-    found = {"rows": rows_of_ranks(), "buffers": buffers_of_ranks()}
+    found = {"rows": rows_of_ranks()}
     found["moved"] = {groups: moved_keys(groups, n=16) for groups in (1, 2, 4)}
     found["trained"] = {method: trained(method) for method in METHODS}
     torch.save(found, f"{folder}/{rank}.pt")
@@ -231,13 +220,6 @@ def test_a_gathered_row_gets_the_gradient_of_all_ranks_losses(two_ranks):
     for rank, found in enumerate(two_ranks):
         expected = 11.0 * torch.arange(3 * rank, 3 * rank + 3)[:, None].expand(3, 2)
         assert torch.equal(found["rows"]["gradient"], expected)
-
-
-def test_the_statistics_of_rank_0_are_the_networks(two_ranks):
-    first, second = (found["buffers"] for found in two_ranks)
-    assert not torch.equal(first["before"], second["before"])
-    assert torch.equal(first["after"], first["before"])
-    assert torch.equal(second["after"], first["before"])
 
 
 def test_without_a_process_group_there_is_one_rank_and_nothing_is_wrapped():

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from pathlib import Path
+import resource
 
 import numpy as np
 import pytest
@@ -182,18 +182,41 @@ def test_a_resumed_run_repeats_no_epoch_in_the_history(tmp_path):
     assert not (tmp_path / "history.1.jsonl").exists()
 
 
-def test_a_disk_that_is_full_costs_the_history_of_an_epoch_and_not_the_run(tmp_path, monkeypatch, caplog):
-    real, full = Path.write_text, [True, False]
+def test_a_disk_that_is_full_costs_the_history_of_an_epoch_and_not_the_run(tmp_path, caplog):
+    """A write that really fails, as on a full disk: no file may be longer than a few bytes."""
+    run_history(tmp_path, epochs=1)
+    before, (soft, hard) = (tmp_path / "history.jsonl").read_text(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    engine, seen = Engine(lambda engine, batch: None), []
+    WriteHistory(tmp_path).attach(engine)
 
-    def write(path, *args, **settings):
-        if full.pop(0):
-            raise OSError(28, "No space left on device")
-        return real(path, *args, **settings)
+    def fill(engine):
+        limit = 20 if engine.state.epoch < 3 else soft
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        seen.append({path.name: path.read_text() for path in tmp_path.iterdir()})
 
-    monkeypatch.setattr(Path, "write_text", write)
-    lines = run_history(tmp_path, epochs=2)
-    assert [line["epoch"] for line in lines] == [1, 2]
-    assert "No space left" in caplog.text
+    engine.add_event_handler("EPOCH_STARTED", fill)
+    engine.load_state_dict({"epoch_length": 2, "max_epochs": 3, "iteration": 2})
+    try:
+        engine.run([0, 0], max_epochs=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert seen == [{"history.jsonl": before}] * 2  # the old file is whole, and nothing lies beside it
+    lines = (tmp_path / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert warnings == [
+        f"cannot write {tmp_path / 'history.jsonl'}: File too large: training goes on, the next epoch writes all lines "
+        "again"
+    ]
+
+
+def test_what_a_killed_run_left_of_a_history_is_removed(tmp_path):
+    left, other = tmp_path / ".history.jsonl.ab12.tmp", tmp_path / ".notes.tmp"
+    for path in (left, other):
+        path.write_text("half")
+    run_history(tmp_path, epochs=1)
+    assert not left.exists()
+    assert other.exists()
 
 
 def test_a_new_run_moves_the_history_of_an_earlier_one_aside(tmp_path, caplog):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import inspect
 import json
 import logging
@@ -10,6 +11,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +22,7 @@ import monai_cxrpair
 from monai_cxrpair.cohort import Cohort
 from monai_cxrpair.cohort.files import check_folder
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.settings_check import check_settings, meant
 
 # Sections that MONAI itself looks up by name, so nothing in a config refers to them.
 MONAI_SECTIONS = {
@@ -42,8 +45,11 @@ MONAI_PARTS = {
     "key_metric",
 }
 
-# What MONAI says of a component that cannot be made.
-NOT_MADE = re.compile(r"Failed to instantiate component '(torch\.optim\.[\w.]+)'")
+# What MONAI says of a component that cannot be made, and of one that is not there. Of the reasons these are what wrong
+# arguments lead to.
+NOT_MADE = re.compile(r"Failed to instantiate component '([\w.]+)'")
+NOT_THERE = re.compile(r"Cannot locate class or function path: '([^']*)'")
+BAD_ARGUMENT = (TypeError, ValueError, AttributeError, ImportError)
 
 # A mistake is the same in all processes of a run, and torchrun ends them all once the first has ended: the others wait
 # so long before they say theirs, and so say nothing that the first has said.
@@ -56,26 +62,27 @@ def begin(output_dir: str) -> None:
     """First step of every run: show a user's mistake as one line, refuse unknown settings, make the output folder.
 
     Raises:
-        CxrPairError: a setting that this config does not have, a folder that cannot be written to, or several processes
-            for a config that is for one.
+        CxrPairError: a setting that this config does not have or a value that it cannot have, a folder that
+            cannot be written to, or several processes for a config that is for one.
     """
     sys.excepthook = _one_line
     if _rank():
         logging.disable(logging.WARNING)  # the first process says it
     parser = _running_parser()
-    refuse_unknown_keys(parser.get())
-    for key, value in yaml_words(parser.get()).items():
+    for key, value in meant(parser.get()).items():
         parser[key] = value
+    check_settings(parser.get())
+    refuse_unknown_keys(parser.get())
     for key, expression in mended_tracking(parser.get()).items():
         parser[key] = expression
+    tracks = any(h.get("_target_") == "MLFlowHandler" for h in (parser.get("train#handlers", None) or []))
+    if tracks and importlib.util.find_spec("mlflow") is None:
+        raise CxrPairError("--tracking mlflow needs MLflow: pip install mlflow")
     if "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE") != "1" and "dist_backend" not in parser.get():
         raise CxrPairError(
             "torchrun started several processes: for training add configs/multi_gpu_train.yaml to --config_file; "
             "evaluating and inference run in one process, without torchrun"
         )
-    seed = parser.get("seed", 0)
-    if not isinstance(seed, int) or seed < 0:
-        raise CxrPairError(f"seed is {seed!r}: use a whole number of at least 0")
     check_folder(Path(output_dir), what=f"to output_dir {output_dir}")
 
 
@@ -98,21 +105,6 @@ def _refuse(section: dict[str, Any], *, known: set[str], prefix: str) -> None:
             near = difflib.get_close_matches(key, known & section.keys(), n=1)
             hint = f"; did you mean {prefix}{near[0]}?" if near else ""
             raise CxrPairError(f"--{prefix}{key} is not a setting of this config{hint}")
-
-
-def yaml_words(config: dict[str, Any], prefix: str = "") -> dict[str, bool | None]:
-    """Settings whose text is `true`, `false` or `null`, with what they mean.
-
-    The command line passes these words as text, unlike a config file, and the text "false" would count as true.
-    """
-    words = {"true": True, "false": False, "null": None}
-    found: dict[str, bool | None] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            found.update(yaml_words(value, f"{prefix}{key}#"))
-        elif isinstance(value, str) and value.lower() in words:
-            found[f"{prefix}{key}"] = words[value.lower()]
-    return found
 
 
 def mended_tracking(config: dict[str, Any]) -> dict[str, str]:
@@ -234,10 +226,10 @@ def _running_parser() -> ConfigParser:
 
 def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Show a user's mistake as one line; MONAI and fire wrap it in a long traceback otherwise."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, CxrPairError):
-        cause = cause.__cause__ or cause.__context__
-    line = _bad_optimiser(error) if cause is None else str(cause)
+    cause = next((found for found in _causes(error) if isinstance(found, CxrPairError)), None)
+    line = _not_made(error) if cause is None else str(cause)
+    stopped = issubclass(kind, KeyboardInterrupt)  # Python itself leaves with 130
+    line = "stopped" if stopped else line
     if line is None or os.environ.get("CXRPAIR_DEBUG"):
         sys.__excepthook__(kind, error, trace)
         return
@@ -245,7 +237,7 @@ def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackT
     if _rank():
         time.sleep(SAME_ERROR_SECONDS)
         line = f"process {_rank()}: {line}"
-    sys.stderr.write(f"error: {line}\n")
+    sys.stderr.write(f"{line}\n" if stopped else f"error: {line}\n")
 
 
 def _rank() -> int:
@@ -253,12 +245,19 @@ def _rank() -> int:
     return int(os.environ.get("RANK", "0")) if "LOCAL_RANK" in os.environ else 0
 
 
-def _bad_optimiser(error: BaseException) -> str | None:
-    """What is wrong with an argument in the `optimizer` or `lr_scheduler` section; None where it is something else."""
-    cause: BaseException | None = error
-    while cause is not None:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what led to it, what led to that."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _not_made(error: BaseException) -> str | None:
+    """Which `_target_` of the config has a wrong argument, or is no class; None where it is something else."""
+    for cause in _causes(error):
+        if found := NOT_THERE.search(str(cause)):
+            return f"_target_ is {found[1]}: there is no such class"
         found = NOT_MADE.search(str(cause))
-        if found and isinstance(cause.__cause__, (TypeError, ValueError)):
-            return f"{found[1]}: {cause.__cause__}"
-        cause = cause.__cause__ or cause.__context__
+        if found and isinstance(cause.__cause__, BAD_ARGUMENT):
+            return f"{found[1]}: {' '.join(str(cause.__cause__).split())} (CXRPAIR_DEBUG=1 shows where)"
     return None

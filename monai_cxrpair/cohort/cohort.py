@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,8 @@ class Cohort:
         except FileNotFoundError as error:
             raise CxrPairError(f"no cohort file {path}: write one with `cxrpair index`") from error
         except (pa.ArrowException, OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno:  # pyarrow's own text repeats the path
+                raise CxrPairError(f"{path} cannot be read: {os.strerror(error.errno)}") from error
             raise CxrPairError(f"{path} cannot be read as a cohort file (parquet)") from error
         try:
             metadata = json.loads((arrow.schema.metadata or {})[_METADATA_KEY])

@@ -18,7 +18,9 @@ def read_encoder_card(encoder_file: str | Path) -> dict[str, Any]:
         CxrPairError: there is none, or it is not an encoder's card.
     """
     path = Path(encoder_file).with_suffix(".json")
-    return _read(path, form=ENCODER, advice="an encoder's card stays beside its weights")
+    card = _read(path, form=ENCODER, advice="an encoder's card stays beside its weights")
+    _check_encoder_card(card, path)
+    return card
 
 
 def read_classifier_card(model_file: str | Path) -> dict[str, Any]:
@@ -28,7 +30,9 @@ def read_classifier_card(model_file: str | Path) -> dict[str, Any]:
         CxrPairError: there is none, or it is not a classifier's card.
     """
     path = Path(model_file).with_suffix(".json")
-    return _read(path, form=CLASSIFIER, advice="run `evaluating` first, or set model_file to the classifier's model.pt")
+    card = _read(path, form=CLASSIFIER, advice="run `evaluating` first, or set model_file to the classifier's model.pt")
+    _check_encoder_card(card.get("encoder_card"), path)
+    return card
 
 
 def _read(path: Path, *, form: str, advice: str) -> dict[str, Any]:
@@ -41,3 +45,14 @@ def _read(path: Path, *, form: str, advice: str) -> dict[str, Any]:
     if not isinstance(card, dict) or card.get("format") != form:
         raise CxrPairError(f"{path}: not a card of the form {form}")
     return card
+
+
+def _check_encoder_card(card: Any, path: Path) -> None:
+    """That what the network and its input are made from is there."""
+    said = card if isinstance(card, dict) else {}
+    sizes = said.get("preprocessing")
+    sizes = sizes if isinstance(sizes, dict) else {}
+    lacking = [] if "encoder" in said else ["encoder"]
+    lacking += [f"preprocessing#{name}" for name in ("image_size", "mean", "std") if name not in sizes]
+    if lacking:
+        raise CxrPairError(f"{path}: the encoder's card lacks {', '.join(lacking)}: take the card that training wrote")

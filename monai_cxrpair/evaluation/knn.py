@@ -41,10 +41,7 @@ def knn_scores(
         CxrPairError: a setting out of range, shapes that do not fit, embeddings that are not finite or of length 0, or
             a query without any reference of another patient.
     """
-    if isinstance(neighbours, bool) or not isinstance(neighbours, int) or neighbours < 1:
-        raise CxrPairError(f"neighbours is {neighbours!r}: use a whole number of at least 1")
-    if temperature is not None and not temperature > 0:
-        raise CxrPairError(f"temperature is {temperature}: it must be above 0")
+    check_settings(neighbours, temperature)
     if references.ndim != 2 or labels.shape != references.shape[:1] or queries.shape[1:] != references.shape[1:]:
         raise CxrPairError(
             f"references {references.shape}, labels {labels.shape} and queries {queries.shape} must be (N, F), (N,) "
@@ -70,6 +67,25 @@ def knn_scores(
         weight = np.exp((s - best) / temperature) if temperature is not None else np.isfinite(s).astype(np.float64)
         scores[part] = (weight * labels[nearest]).sum(axis=1) / weight.sum(axis=1)
     return scores
+
+
+def check_settings(neighbours: int, temperature: float | None, *, prefix: str = "") -> None:
+    """Find out before anything is computed whether the settings of `knn_scores` make sense.
+
+    Args:
+        neighbours: see `knn_scores`.
+        temperature: see `knn_scores`.
+        prefix: of their names in the config.
+
+    Raises:
+        CxrPairError: they do not.
+    """
+    if isinstance(neighbours, bool) or not isinstance(neighbours, int) or neighbours < 1:
+        raise CxrPairError(f"{prefix}neighbours is {neighbours!r}: use a whole number of at least 1")
+    if temperature is None:
+        return
+    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 < temperature < np.inf:
+        raise CxrPairError(f"{prefix}temperature is {temperature!r}: use a finite number above 0, or null")
 
 
 def _unit(embeddings: npt.NDArray[np.floating], what: str) -> npt.NDArray[np.float64]:

@@ -21,7 +21,7 @@ from monai_cxrpair.contrast.distributed import gather_rows, rank
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.embed import embed
 from monai_cxrpair.evaluation.encoders import FrozenEncoder
-from monai_cxrpair.evaluation.knn import knn_scores
+from monai_cxrpair.evaluation.knn import check_settings, knn_scores
 from monai_cxrpair.evaluation.statistics.auc import auc
 from monai_cxrpair.imaging import RadiographCacheDataset, as_tensors
 
@@ -49,7 +49,11 @@ def knn_cohort(cohort: Cohort, split: Split, *, finding: str, at_most: int, seed
     """
     if isinstance(at_most, bool) or not isinstance(at_most, int) or at_most < 2 * LEAST:
         raise CxrPairError(f"knn_radiographs is {at_most!r}: use a whole number of at least {2 * LEAST}")
-    labels, patients = cohort.labels(finding), cohort.codes("patient_id")
+    try:
+        labels = cohort.labels(finding)
+    except CxrPairError as error:
+        raise CxrPairError(f"knn_{error}") from error
+    patients = cohort.codes("patient_id")
     if not len(split.validation_rows):
         raise CxrPairError(
             f"knn_finding is {finding}, but nobody is kept for validation: set validation_fraction above 0, or use a "
@@ -102,6 +106,7 @@ class KnnProbe:
     ) -> None:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise CxrPairError(f"knn_every is {every!r}: use a whole number of epochs, at least 1")
+        check_settings(neighbours, temperature, prefix="knn_")
         self.dataset, self.encoder, self.normalisation, self.every = dataset, encoder, normalisation, every
         self.neighbours, self.temperature = neighbours, temperature
         self.batch_size, self.device = batch_size, device
@@ -111,8 +116,9 @@ class KnnProbe:
         # Again, since radiographs that cannot be read are gone now.
         _check_classes(self.labels[self.references], self.labels[self.queries], finding)
         logger.info(
-            "kNN probe of %s every %d epochs: %d references, %d radiographs of %d validation patients",
-            finding, every, len(self.references), len(self.queries), len(np.unique(self.patients[self.queries])),
+            "kNN probe of %s every %s: %d references, %d radiographs of %d validation patients",
+            finding, "epoch" if every == 1 else f"{every} epochs",
+            len(self.references), len(self.queries), len(np.unique(self.patients[self.queries])),
         )  # fmt: skip
 
     def attach(self, engine: Engine) -> None:

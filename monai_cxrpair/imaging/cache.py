@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -111,7 +112,10 @@ class RadiographCacheDataset(CacheDataset):
     def _fill_cache(self, indices: Sequence[int] | None = None) -> list[npt.NDArray[np.uint8]] | PixelStore:
         """What MONAI calls to fill the cache."""
         if self.cache_dir is None:
+            logger.info("reading %d radiographs", len(self.data))
+            began = time.perf_counter()
             filled: list[npt.NDArray[np.uint8]] = super()._fill_cache(indices)
+            logger.info("read in %.1f s", time.perf_counter() - began)
             return filled
         store, unreadable = open_store(
             self.cache_dir,

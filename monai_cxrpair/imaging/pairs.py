@@ -96,9 +96,10 @@ class PairCacheDataset(RadiographCacheDataset):
         if criterion is not None:
             logger.log(
                 logging.INFO if self.with_partner else logging.WARNING,
-                "%.1f %% of %d radiographs have a partner under %s; %s",
+                "%.1f %% of %d radiographs have a partner under %s; %s%s",
                 100 * self.with_partner, len(self.cohort), criterion,
                 f"{len(self)} are queries" if criterion.require_partner else "the others are paired with themselves",
+                "" if self.with_partner else ": pairing#study any finds more",
             )  # fmt: skip
         self._codes = metadata_codes(self.cohort)
 

@@ -195,3 +195,17 @@ def test_the_summary_counts_everything(cohort: Cohort) -> None:
         "laterality": {"frontal": 2, "lateral": 1, "unknown": 1},
         "findings": {"pleural_effusion": {"present": 1, "absent": 1, "uncertain": 1, "missing": 1}},
     }
+
+
+def test_a_file_that_may_not_be_read_is_no_damaged_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow.parquet as pq
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Failed to open local file 'c.parquet'. Detail: [errno 13] Permission denied")
+
+    (tmp_path / "c.parquet").write_bytes(b"damaged")
+    with pytest.raises(CxrPairError, match=r"c\.parquet cannot be read as a cohort file \(parquet\)$"):
+        Cohort.read(tmp_path / "c.parquet")
+    monkeypatch.setattr(pq, "read_table", refuse)
+    with pytest.raises(CxrPairError, match=r"c\.parquet cannot be read: Permission denied$"):
+        Cohort.read(tmp_path / "c.parquet")

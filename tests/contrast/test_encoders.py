@@ -309,6 +309,32 @@ def test_weights_that_do_not_fit_are_an_error_that_shows_the_keys(spoil, named, 
     assert "\n" not in str(caught.value)
 
 
+def test_weights_that_a_wrapper_has_renamed_or_nested_are_refused_with_what_to_do(tmp_path):
+    state, file = OwnNet().state_dict(), tmp_path / "wrapped.pt"
+    for wrapped, hint in (
+        ({f"module.{key}": value for key, value in state.items()}, r"its keys begin with 'module\.': save it without"),
+        ({f"model.net.{key}": value for key, value in state.items()}, r"its keys begin with 'model\.net\.'"),
+        ({"state_dict": state, "epoch": 3}, r"it holds one as 'state_dict': save that alone"),
+    ):
+        torch.save(wrapped, file)
+        with pytest.raises(CxrPairError, match=hint) as caught:
+            load_weights(OwnNet(), file)
+        assert "\n" not in str(caught.value)
+    torch.save({"other.weight": torch.zeros(1)}, file)
+    with pytest.raises(CxrPairError, match=r"not wanted 1 \(other\.weight\)$"):
+        load_weights(OwnNet(), file)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, wrong):
+    network = OwnNet()
+    with torch.no_grad():
+        network.fc.bias[2] = wrong
+    torch.save(network.state_dict(), tmp_path / "spoiled.pt")
+    with pytest.raises(CxrPairError, match=r"spoiled\.pt: fc\.bias holds NaN or infinite numbers"):
+        load_weights(OwnNet(), tmp_path / "spoiled.pt")
+
+
 def test_weights_of_a_network_of_ones_own_keep_its_last_layer(tmp_path):
     network = OwnNet()
     torch.save(OwnNet().state_dict(), tmp_path / "own.pt")

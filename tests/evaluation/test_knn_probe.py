@@ -185,6 +185,12 @@ def test_settings_out_of_range_are_named():
         ("finding is 'edema'", lambda: chosen(cohort, split, finding="edema")),
         ("nobody is kept for validation", lambda: chosen(cohort, split_patients(cohort, test_fraction=0.3))),
         ("knn_every is 0", lambda: probe_of(cohort, split, every=0)),
+        ("knn_neighbours is 0: use a whole", lambda: probe_of(cohort, split, neighbours=0)),
+        ("knn_neighbours is '20'", lambda: probe_of(cohort, split, neighbours="20")),
+        ("knn_neighbours is True", lambda: probe_of(cohort, split, neighbours=True)),
+        ("knn_temperature is 0: use a finite", lambda: probe_of(cohort, split, temperature=0)),
+        ("knn_temperature is 'x'", lambda: probe_of(cohort, split, temperature="x")),
+        ("knn_temperature is nan", lambda: probe_of(cohort, split, temperature=float("nan"))),
     ):
         with pytest.raises(CxrPairError, match=match):
             call()

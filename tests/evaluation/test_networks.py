@@ -101,6 +101,27 @@ def test_a_card_of_before_there_were_channels_is_of_one_channel(tmp_path):
     assert encoders[tmp_path.name].network.conv1.weight.shape[1] == 1
 
 
+@pytest.mark.parametrize(
+    ("spoil", "lacking"),
+    [
+        (lambda card: card.pop("preprocessing"), "preprocessing#image_size, preprocessing#mean, preprocessing#std"),
+        (lambda card: card["preprocessing"].pop("std"), "preprocessing#std"),
+        (lambda card: card.update(preprocessing=3), "preprocessing#image_size, preprocessing#mean, preprocessing#std"),
+        (lambda card: card.pop("encoder"), "encoder"),
+    ],
+)
+def test_a_card_that_lacks_what_the_network_is_made_from_is_an_error_that_names_it(tmp_path, spoil, lacking):
+    file, path = saved(tmp_path, "resnet18"), tmp_path / "encoder.json"
+    card = json.loads(path.read_text())
+    spoil(card)
+    path.write_text(json.dumps(card))
+    with pytest.raises(CxrPairError, match=rf"encoder\.json: the encoder's card lacks {lacking}: "):
+        load_encoders(file, imagenet_weights=None, seed=0)
+    (tmp_path / "model.json").write_text(json.dumps({"format": "cxrpair-classifier/1", "encoder_card": card}))
+    with pytest.raises(CxrPairError, match=rf"model\.json: the encoder's card lacks {lacking}: "):
+        classifier_network(tmp_path / "model.pt")
+
+
 def test_each_kind_of_network_has_its_own_random_baseline(tmp_path):
     files = {
         "a": saved(tmp_path / "a", "resnet18"), "b": saved(tmp_path / "b", "resnet18", in_channels=3),

@@ -164,9 +164,10 @@ def test_sigterm_on_the_command_line_is_one_line_and_143_and_the_same_command_go
     assert stopped.returncode == 143, said
     assert "Traceback" not in said
     lines = [line for line in said.splitlines() if "SIGTERM" in line]
-    assert len(lines) == 1, said
+    assert len(lines) == 2, said
+    assert "SIGTERM: finishing the step" in lines[0]
     saved = sorted((place / "stopped" / "checkpoints").glob("*.pt"))[-1]
-    assert f"SIGTERM: saved {saved}; the same command goes on from there" in lines[0]
+    assert f"SIGTERM: saved {saved}; the same command goes on from there" in lines[1]
     assert newest(place / "stopped") < newest(place / "whole")
     with start() as rest:
         said = rest.communicate(timeout=120)[0]

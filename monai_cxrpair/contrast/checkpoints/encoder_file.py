@@ -17,6 +17,7 @@ from torch import nn
 
 from monai_cxrpair.cohort.files import atomic_path
 from monai_cxrpair.contrast.checkpoints.files import save_atomically, size_of
+from monai_cxrpair.errors import CxrPairError
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +32,14 @@ class EncoderFile:
         encoder: the backbone.
         card: what `encoder.json` says beside the training figures.
         best_by: see `SaveRun`.
+
+    Raises:
+        CxrPairError: the card has a value that JSON cannot hold.
     """
 
     def __init__(self, path: Path, encoder: nn.Module, *, card: Mapping[str, Any], best_by: str | None) -> None:
         self.path, self.encoder, self.card, self.best_by = path, encoder, dict(card), best_by
+        _check_card(self.card)
 
     @property
     def size(self) -> int:
@@ -70,7 +75,7 @@ class EncoderFile:
                 found = {"by": self.best_by, "value": training["last_epoch"][self.best_by], "epoch": training["epoch"]}
                 if _better(found["value"], engine.state.best):
                     engine.state.best = found
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return  # no encoder yet, or no card of ours
 
     def _full_card(self, engine: Engine, chosen_by: str | None) -> dict[str, Any]:
@@ -82,6 +87,20 @@ class EncoderFile:
             "last_epoch": {name: value if math.isfinite(value) else None for name, value in numbers.items()},
         }
         return {**self.card, "training": {**self.card.get("training", {}), **training}}
+
+
+def _check_card(card: Mapping[str, Any], prefix: str = "") -> None:
+    for name, value in card.items():
+        if isinstance(value, dict):
+            _check_card(value, f"{prefix}{name}#")
+            continue
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise CxrPairError(
+                f"{prefix}{name} is {' '.join(repr(value).split())[:100]}, which encoder.json cannot hold: use text, "
+                "finite numbers, lists and dicts"
+            ) from error
 
 
 def _better(value: Any, best: Mapping[str, Any] | None) -> bool:

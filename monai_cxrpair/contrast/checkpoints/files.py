@@ -43,11 +43,27 @@ def save_atomically(state: Mapping[str, Any], path: Path) -> None:
 
 
 def move_aside(path: Path) -> Path:
-    """Rename what an earlier run has left, to `name.1.suffix` or the next free number, and give the new path."""
+    """Rename what an earlier run has left, to `name.1.suffix` or the next free number, and give the new path.
+
+    Raises:
+        CxrPairError: it cannot be renamed.
+    """
     number = 1
     while (aside := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
         number += 1
-    return path.rename(aside)
+    return rename(path, aside)
+
+
+def rename(path: Path, new: Path) -> Path:
+    """Give a file or folder another name, and return that.
+
+    Raises:
+        CxrPairError: it cannot be renamed.
+    """
+    try:
+        return path.rename(new)
+    except OSError as error:
+        raise CxrPairError(f"cannot rename {path} to {new.name}: {error.strerror or error}") from error
 
 
 def remove_leftovers(folder: Path, name: str) -> None:
@@ -67,7 +83,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             damaged = archive.testzip()
         if damaged:
             raise DamagedError(f"{path}: damaged: the checksum of {damaged} is wrong")
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise DamagedError(f"{path}: damaged: it holds a {type(state).__name__}")
         return state
     except (CxrPairError, MemoryError):
         raise

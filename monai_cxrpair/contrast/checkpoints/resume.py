@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch.optim.lr_scheduler import LambdaLR
 
-from monai_cxrpair.contrast.checkpoints.files import DamagedError, checkpoints_in, read_checkpoint
+from monai_cxrpair.contrast.checkpoints.files import DamagedError, checkpoints_in, read_checkpoint, rename
 from monai_cxrpair.contrast.checkpoints.random_state import set_random_state
 from monai_cxrpair.contrast.distributed import gather_objects, rank, world_size
 from monai_cxrpair.errors import CxrPairError
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 FORMAT = "cxrpair-checkpoint/2"
 ANEW = "or start anew: another output_dir, or resume false, which moves the old checkpoints aside"
 SHOWN = 4
+PARTS = ("settings", "trainer", "scaler", "best", "ranks")  # of a checkpoint, beside what it shall be loaded into
 
 
 def resume_folder(output_dir: str | Path, resume: bool | str) -> Path | None:
@@ -44,12 +45,13 @@ def load_newest_checkpoint(
 ) -> None:
     """Load the newest readable checkpoint of `folder` into `targets` (name -> object) and the trainer.
 
-    A damaged one is renamed and the one before it taken. Nothing changes where there is no checkpoint.
+    A damaged one, or one that lacks a part, is renamed and the one before it taken. Nothing changes where there is no
+    checkpoint.
 
     Raises:
         CxrPairError: none can be read; or it was made with other settings (which are named) or by another version.
     """
-    found = _newest_readable(folder) if rank() == 0 else None
+    found = _newest_readable(folder, parts=[*targets, *PARTS]) if rank() == 0 else None
     path = gather_objects(found and found[0])[0]  # all processes take what the first one has found
     if path is None:
         logger.info("no checkpoint in %s: training starts anew", folder)
@@ -74,16 +76,19 @@ def load_newest_checkpoint(
     logger.info("going on from %s", path)
 
 
-def _newest_readable(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+def _newest_readable(folder: Path, *, parts: Sequence[str]) -> tuple[Path, dict[str, Any]] | None:
     damaged: list[tuple[Path, DamagedError]] = []
     for path in reversed(checkpoints_in(folder)):
         try:
             state = read_checkpoint(path)
+            lacking = [name for name in parts if name not in state]
+            if lacking and state.get("format") == FORMAT:
+                raise DamagedError(f"{path}: damaged: {lacking[0]} is missing in it")
         except DamagedError as error:
             damaged.append((path, error))
             continue
         for bad, reason in damaged:  # only now: where none can be read, the next start must say so as well
-            bad.rename(bad.with_name(bad.name + ".damaged"))
+            rename(bad, bad.with_name(bad.name + ".damaged"))
             logger.warning("%s; it is now called %s.damaged, going on from %s", reason, bad.name, path.name)
         return path, state
     if damaged:

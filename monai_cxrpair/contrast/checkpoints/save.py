@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import shutil
@@ -15,6 +16,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from monai_cxrpair.cohort.files import check_folder, check_writable
 from monai_cxrpair.contrast.checkpoints.encoder_file import EncoderFile
 from monai_cxrpair.contrast.checkpoints.files import (
     checkpoint_name,
@@ -24,6 +26,7 @@ from monai_cxrpair.contrast.checkpoints.files import (
     save_atomically,
     size_of,
 )
+from monai_cxrpair.contrast.checkpoints.lock import RunLock
 from monai_cxrpair.contrast.checkpoints.random_state import random_state
 from monai_cxrpair.contrast.checkpoints.resume import FORMAT, flat
 from monai_cxrpair.contrast.checkpoints.signals import StopSignals
@@ -41,7 +44,8 @@ class SaveRun:
     A checkpoint is written at the end of each epoch, every `checkpoint_minutes` within, and on SIGTERM or SIGINT, after
     which the process leaves with the code 143 or 130. Every file is written beside its place and then renamed, so that
     a killed run never leaves half a file; a full disk costs that one checkpoint, not the run. With several processes
-    the first one writes. Attach it after every handler that changes what is saved.
+    the first one writes. While it trains, another run in the same folder is refused. Attach it after every handler
+    that changes what is saved.
 
     Args:
         output_dir: gets `encoder.pt`, `encoder.json` and `checkpoints/`.
@@ -80,7 +84,7 @@ class SaveRun:
 
     def attach(self, engine: Engine) -> None:
         """Save within and at the end of each epoch, and stop for signals."""
-        engine.state.best, engine.stopping = None, self.signals
+        engine.state.best, engine.stopping, engine.alone = None, self.signals, RunLock(self.output_dir)
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.EPOCH_STARTED, self.encoder.forget)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.within_epoch)
@@ -88,7 +92,11 @@ class SaveRun:
         engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def start(self, engine: Engine) -> None:
-        """Tidy up after earlier runs: their checkpoints move aside, unless this run goes on from them."""
+        """Tidy up after earlier runs: their checkpoints move aside, unless this run goes on from them.
+
+        Raises:
+            CxrPairError: what the run shall leave behind cannot be written.
+        """
         if not hasattr(engine.data_loader.sampler, "start_at"):
             raise CxrPairError("the loader's sampler cannot begin in the middle of an epoch: use ResumableSampler")
         self._last_save = time.monotonic()
@@ -98,14 +106,17 @@ class SaveRun:
             return
         remove_leftovers(self.folder, "epoch_*.pt")
         remove_leftovers(self.output_dir, "encoder.*")
+        files = [self.encoder.path, self.encoder.path.with_suffix(".json")]
         if engine.state.iteration == 0:
             # The encoder too: resumed in its first epochs, this run would take it for its own best one.
-            earlier = [self.encoder.path, self.encoder.path.with_suffix(".json")]
-            earlier += [self.folder] if checkpoints_in(self.folder) else []
+            earlier = [*files, self.folder] if checkpoints_in(self.folder) else files
             moved = [move_aside(path) for path in earlier if path.exists()]
             if moved:
                 names = ", ".join(path.name for path in moved)
                 logger.warning("a new run starts: what an earlier one left in %s is now %s", self.output_dir, names)
+        check_folder(self.folder, what=f"checkpoints to {self.folder}")
+        for path in files:
+            check_writable(path)
 
     def within_epoch(self, engine: Engine) -> None:
         """Save where it is time to, or stop where a signal asked for it."""
@@ -137,9 +148,14 @@ class SaveRun:
             CxrPairError: the last epoch could not be saved.
         """
         if self._failure is not None:
-            raise CxrPairError(f"the end of the run could not be saved: {self._failure}; make room, start it once more")
+            remedy = "make room" if _is_full(self._failure) else "mend that"
+            raise CxrPairError(f"the end of the run could not be saved: {self._failure}; {remedy}, start it once more")
         if rank() == 0 and self.encoder.best_by and engine.state.best is None:
             logger.warning("no epoch had a value of %s: encoder.pt is of the last epoch", self.encoder.best_by)
+        if rank() == 0:
+            best = engine.state.best["epoch"] if engine.state.best else engine.state.epoch
+            what = f"encoder.pt is of epoch {best} of {engine.state.max_epochs}, in {self.output_dir}"
+            logger.info("%s; next: evaluating", what)
 
     def _agreed(self, engine: Engine) -> tuple[int, bool]:
         """The signal to stop for, 0 for none, and whether a checkpoint is due: the same on all processes."""
@@ -190,12 +206,12 @@ class SaveRun:
             write()
         except CxrPairError as error:
             self._failure = error
-            missing = size - shutil.disk_usage(self.output_dir).free
-            need = f"{missing:,} bytes more" if missing > 0 else f"{size:,} bytes"
-            logger.warning(
-                "%s: %s needed in %s; training goes on and tries again later, older checkpoints stay",
-                error, need, self.output_dir,
-            )  # fmt: skip
+            need = ""
+            if _is_full(error):
+                missing = size - shutil.disk_usage(self.output_dir).free
+                need = f": {missing:,} bytes more" if missing > 0 else f": {size:,} bytes"
+                need += f" needed in {self.output_dir}"
+            logger.warning("%s%s; training goes on and tries again later, older checkpoints stay", error, need)
             return False
         return True
 
@@ -207,3 +223,7 @@ class SaveRun:
                     old.unlink()
                 except OSError as error:
                     logger.warning("cannot remove the old checkpoint %s: %s", old, error.strerror)
+
+
+def _is_full(error: CxrPairError) -> bool:
+    return getattr(error.__cause__, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

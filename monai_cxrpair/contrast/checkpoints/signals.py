@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -15,6 +16,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from monai_cxrpair.contrast.distributed import rank
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # torchrun sends on to its processes what they may have got from the terminal or from Slurm already: a second signal
 # within this many seconds is such an echo, not somebody who is losing patience.
@@ -23,6 +26,8 @@ ECHO_SECONDS = 2.0
 
 class StopSignals:
     """Context in which the first signal is only noted, and a second one ends the process at once.
+
+    Since a step may take long, a line on stderr answers the first one at once.
 
     After an orderly end it leaves with the code 128 + signal (143 or 130): Kubernetes and scripts take 0 for a job
     that is done, and would not start it again.
@@ -39,6 +44,7 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         self.received, self.obeyed, self._pid = 0, False, os.getpid()
+        self._speaks = rank() == 0
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
@@ -57,6 +63,10 @@ class StopSignals:
             return  # a forked child that has not set its own handlers yet
         if not self.received:
             self.received, self._at = number, time.monotonic()
+            if self._speaks:
+                said = f"{signal.Signals(number).name}: finishing the step and saving; the same again after "
+                with contextlib.suppress(OSError):  # not by logging, which may be at work just now
+                    os.write(2, f"{said}{ECHO_SECONDS:g} s leaves at once\n".encode())
         elif time.monotonic() - self._at > ECHO_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

@@ -33,8 +33,8 @@ def load_weights(encoder: nn.Module, path: str | Path) -> None:
         path: a local file, as written by `torch.save(state_dict)`.
 
     Raises:
-        CxrPairError: the file is missing, is no state dict, or its keys or shapes do not match (the first of each
-            side are shown).
+        CxrPairError: the file is missing, is no state dict, its keys or shapes do not match (the first of each
+            side are shown), or a number in it is not finite.
     """
     own = encoder.state_dict()
     state = _own_names(read_state_dict(path), own)
@@ -45,7 +45,7 @@ def load_weights(encoder: nn.Module, path: str | Path) -> None:
     if missing or extra:
         raise CxrPairError(
             f"{path}: these are not weights of this encoder; missing {len(missing)} ({', '.join(missing[:3])}), "
-            f"not wanted {len(extra)} ({', '.join(extra[:3])})"
+            f"not wanted {len(extra)} ({', '.join(extra[:3])}){_prefix_hint(extra, own)}"
         )
     first = next((key for key, value in own.items() if value.ndim == 4), None)
     if first is not None and own[first].shape[1] == 1 and state[first].ndim == 4 and state[first].shape[1] == 3:
@@ -53,7 +53,17 @@ def load_weights(encoder: nn.Module, path: str | Path) -> None:
     for key, value in state.items():
         if value.shape != own[key].shape:
             raise CxrPairError(f"{path}: {key} is {tuple(value.shape)}, the encoder needs {tuple(own[key].shape)}")
+        if not value.isfinite().all():
+            raise CxrPairError(f"{path}: {key} holds NaN or infinite numbers: the training that wrote it went wrong")
     encoder.load_state_dict(state)
+
+
+def _prefix_hint(extra: list[str], own: dict[str, Any]) -> str:
+    """What to do where the names differ by what a wrapper, such as DataParallel's `module.`, puts before them."""
+    prefix = next((key[: -len(name)] for key in extra for name in own if key.endswith(f".{name}")), None)
+    if prefix is None or not all(key.startswith(prefix) for key in extra):
+        return ""
+    return f"; its keys begin with {prefix!r}: save it without, {{key.removeprefix({prefix!r}): ...}}"
 
 
 def _own_names(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -80,5 +90,9 @@ def read_state_dict(path: str | Path) -> dict[str, Any]:
     except Exception as error:  # torch raises many types for damaged or hostile files
         raise CxrPairError(f"{path}: not a weights file ({type(error).__name__})") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CxrPairError(f"{path}: not a plain state dict of tensors")
+        nested = [
+            key for key in ("state_dict", "model") if isinstance(state, dict) and isinstance(state.get(key), dict)
+        ]
+        hint = f"; it holds one as {nested[0]!r}: save that alone" if nested else ""
+        raise CxrPairError(f"{path}: not a plain state dict of tensors{hint}")
     return state

@@ -87,8 +87,8 @@ class Monitors:
         handle = self.network.get_submodule("query_head").register_forward_hook(keep)
 
     def _warn(self, rank: float, *, dimensions: int, epoch: int) -> None:
-        """Say it when it begins, not again in every epoch."""
-        collapsed = rank - 1 < COLLAPSED * (dimensions - 1)
+        """Say it when it begins, not again in every epoch; in the first one the keys have hardly parted yet."""
+        collapsed = epoch > 1 and rank - 1 < COLLAPSED * (dimensions - 1)
         if collapsed and not self.warned:
             logger.warning(
                 "COLLAPSE in epoch %d: the embeddings fill %.1f of %d dimensions, radiographs are hardly told apart; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from monai_cxrpair.errors import CxrPairError
+
+logger = logging.getLogger(__name__)
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
@@ -74,6 +77,8 @@ def choose_arithmetic(precision: str, *, network: nn.Module, device: torch.devic
     if full == torch.float64:
         return Arithmetic("fp64", device, full)
     name = ("bf16" if has_bf16(device) else "fp32") if precision == "auto" else precision
+    if precision == "bf16" and device.type in ("cpu", "cuda") and not has_bf16(device):
+        logger.warning("precision is bf16, which is emulated here, several times slower than fp32: use auto")
     scaler = torch.amp.GradScaler("cuda") if name == "fp16" else None
     return Arithmetic(name, device, full, HALF.get(name), scaler)
 

@@ -51,9 +51,11 @@ class Throughput:
         spent = time.perf_counter() - self._began
         left = (state.max_epochs * state.epoch_length - state.iteration) * spent / (state.iteration - self._first_step)
         logger.info(
-            "epoch %d of %d: loss %.4f, %.0f pairs/s, %.0f %% of the time spent waiting for batches, %s left",
-            state.epoch, state.max_epochs, state.metrics["loss"], state.metrics["pairs_per_second"],
-            100 * state.metrics["data_wait"], timedelta(seconds=round(left)),
+            "epoch %d of %d: loss %.4f%s, %.0f pairs/s, %.0f %% of the time spent waiting for batches%s",
+            state.epoch, state.max_epochs, state.metrics["loss"],
+            f", accuracy {state.metrics['accuracy']:.3f}" if "accuracy" in state.metrics else "",
+            state.metrics["pairs_per_second"], 100 * state.metrics["data_wait"],
+            f", {timedelta(seconds=round(left))} left" if state.epoch < state.max_epochs else "",
         )  # fmt: skip
 
     def close(self) -> None:

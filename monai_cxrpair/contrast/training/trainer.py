@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -101,8 +102,8 @@ class ContrastiveTrainer(Trainer):
             )
         if isinstance(accumulation_steps, bool) or not isinstance(accumulation_steps, int) or accumulation_steps < 1:
             raise CxrPairError(f"accumulation_steps is {accumulation_steps!r}: use a whole number of at least 1")
-        if clip_grad_norm is not None and (isinstance(clip_grad_norm, (bool, str)) or not clip_grad_norm > 0):
-            raise CxrPairError(f"clip_grad_norm is {clip_grad_norm!r}: use a number above 0, or null")
+        if clip_grad_norm is not None and not _positive(clip_grad_norm):
+            raise CxrPairError(f"clip_grad_norm is {clip_grad_norm!r}: use a finite number above 0, or null")
         self.arithmetic = choose_arithmetic(precision, network=self.network, device=torch.device(device))
         self.optimizer, self.normalisation = optimizer, normalisation
         self.accumulation_steps, self.clip_grad_norm = accumulation_steps, clip_grad_norm
@@ -110,7 +111,9 @@ class ContrastiveTrainer(Trainer):
         self.wrapped: Any = self.network
         self.states, self.settings, self.resume_from = dict(states or {}), dict(settings or {}), resume_from
         self.epoch_sums = EpochSums()
-        self.stopping: AbstractContextManager[Any] = nullcontext()  # what a signal does while training: see `SaveRun`
+        # See `SaveRun`: what a signal does while training, and what keeps other runs out of the folder.
+        self.stopping: AbstractContextManager[Any] = nullcontext()
+        self.alone: AbstractContextManager[Any] = nullcontext()
         super().__init__(
             device=device,
             max_epochs=max_epochs,
@@ -120,6 +123,13 @@ class ContrastiveTrainer(Trainer):
             handlers=None,
         )
         self.scaler = self.arithmetic.scaler
+        self.logger.setLevel(logging.WARNING)  # Ignite's: it repeats what is said here, and of a resumed run wrongly
+        self.logger.addFilter(_is_no_mistake)
+        if accumulation_steps > len(train_data_loader):
+            logger.warning(
+                "accumulation_steps is %d, but an epoch has only %d batches: it is one step",
+                accumulation_steps, len(train_data_loader),
+            )  # fmt: skip
         # Ours first, so that a handler given here already finds the epoch's metrics.
         self.throughput = Throughput()
         self.throughput.attach(self)
@@ -139,11 +149,15 @@ class ContrastiveTrainer(Trainer):
             "" if queue is None else f", queue of {queue.size}",
         )  # fmt: skip
         channels_last(self.network.to(device))
-        if self.resume_from is not None:
-            load_newest_checkpoint(Path(self.resume_from), self.states, trainer=self, settings=self.settings)
-            if self.state.epoch >= self.state.max_epochs:  # Ignite would start a finished run anew
-                logger.info("all %d epochs are done already", self.state.max_epochs)
-                return
+        with self.alone:  # also while a checkpoint is loaded: another run might remove it
+            if self.resume_from is not None:
+                load_newest_checkpoint(Path(self.resume_from), self.states, trainer=self, settings=self.settings)
+                if self.state.epoch >= self.state.max_epochs:  # Ignite would start a finished run anew
+                    logger.info("all %d epochs are done already", self.state.max_epochs)
+                    return
+            self._train()
+
+    def _train(self) -> None:
         if self.compile_network:
             compile_encoders(self.network)
         self.wrapped = wrap(self.network.train())
@@ -207,6 +221,16 @@ class ContrastiveTrainer(Trainer):
         # In place: on a CPU each further copy costs as much as the resampling of the views.
         scaled = views.to(self.arithmetic.full, copy=True).sub_(255.0 * mean).div_(255.0 * std)
         return scaled.contiguous(memory_format=torch.channels_last) if scaled.ndim == 4 else scaled
+
+
+def _is_no_mistake(record: logging.LogRecord) -> bool:
+    """Ignite logs every error that ends a run, twice; a user's mistake is said once, by whoever catches it."""
+    return not isinstance(sys.exc_info()[1], CxrPairError)
+
+
+def _positive(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value > 0
 
 
 def _start_epoch(engine: ContrastiveTrainer) -> None:

@@ -178,7 +178,17 @@ def empty(path):
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_a_bit, empty])
+def drop_the_network(path):
+    state = torch.load(path, weights_only=True)
+    del state["network"]
+    torch.save(state, path)
+
+
+def make_it_a_list(path):
+    torch.save([torch.zeros(2)], path)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, empty, drop_the_network, make_it_a_list])
 def test_a_damaged_checkpoint_is_renamed_and_the_one_before_it_taken(make, whole, tmp_path, caplog, damage):
     make(whole, resume=False).run()
     kill_after(make(tmp_path), 8)
@@ -228,7 +238,7 @@ def test_a_checkpoint_of_another_format_or_number_of_processes_is_refused(make, 
     torch.save({**state, "format": "cxrpair-checkpoint/0"}, path)
     with pytest.raises(CxrPairError, match="another version"):
         make(tmp_path).run()
-    torch.save({name: value for name, value in state.items() if name != "optimizer"}, path)
+    torch.save({**state, "optimizer": {"state": {}}}, path)
     with pytest.raises(CxrPairError, match="cannot go on from this checkpoint"):
         make(tmp_path).run()
 

@@ -306,6 +306,87 @@ def test_a_disk_that_is_really_full_says_how_many_bytes_are_missing(make, small_
     assert not list((small_disk / "run").rglob("*.tmp"))
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_checkpoints_that_cannot_be_written_are_an_error_before_the_first_step(make, tmp_path, resume):
+    (tmp_path / "checkpoints").write_text("a file")
+    trainer = make(tmp_path, resume=resume)
+    with pytest.raises(CxrPairError, match=r"cannot write checkpoints to .*/checkpoints: File exists"):
+        trainer.run()
+    assert trainer.state.iteration == 0
+
+
+def test_a_folder_in_the_encoders_place_is_an_error_of_a_resumed_run_and_moved_aside_by_a_new_one(make, tmp_path):
+    make(tmp_path, max_epochs=1).run()
+    for name in ("encoder.json", "encoder.pt"):
+        (tmp_path / name).unlink()
+        (tmp_path / name).mkdir()
+        trainer = make(tmp_path)
+        with pytest.raises(CxrPairError, match=f"{name} is a folder"):
+            trainer.run()
+        assert trainer.state.iteration == 3  # of the checkpoint: no step was made
+    make(tmp_path, max_epochs=1, resume=False).run()
+    assert (tmp_path / "encoder.1.pt").is_dir()
+    assert (tmp_path / "encoder.pt").is_file()
+
+
+def test_what_cannot_be_renamed_is_an_error_in_one_line(make, tmp_path, monkeypatch):
+    make(tmp_path, max_epochs=1).run()
+
+    def refuse(*_):
+        raise OSError(30, "Read-only file system")
+
+    trainer = make(tmp_path, resume=False)
+    monkeypatch.setattr("pathlib.Path.rename", refuse)
+    with pytest.raises(CxrPairError, match=r"cannot rename .*/encoder\.pt to encoder\.1\.pt: Read-only file system$"):
+        trainer.run()
+
+
+def test_bytes_are_asked_for_only_where_the_disk_is_full(make, tmp_path, caplog):
+    """The folder of the checkpoints becomes a file within the run."""
+    trainer = make(tmp_path, max_epochs=1, checkpoint_minutes=0)
+
+    @trainer.on("ITERATION_STARTED")
+    def _spoil(engine):
+        if engine.state.iteration == 2:
+            (tmp_path / "checkpoints").rmdir()
+            (tmp_path / "checkpoints").write_text("")
+
+    with pytest.raises(CxrPairError, match=r"could not be saved: cannot write .*: File exists; mend that, start it"):
+        trainer.run()
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "training goes on" in warnings[0]
+    assert "bytes needed" not in warnings[0]
+    assert "make room" not in warnings[0]
+
+
+@pytest.mark.parametrize("card", [[], {"training": []}, {"training": {"chosen_by": "knn_auc", "last_epoch": []}}, 3])
+def test_a_card_that_is_none_of_ours_does_not_stop_a_resumed_run(make, tmp_path, card):
+    settings = {"figures": (0.5, 0.9, 0.7, 0.8), "best_by": "knn_auc"}
+    make(tmp_path, max_epochs=1, **settings).run()
+    (tmp_path / "encoder.json").write_text(json.dumps(card))
+    rest = make(tmp_path, **settings)
+    rest.run()
+    assert rest.state.best == {"by": "knn_auc", "value": 0.9, "epoch": 2}
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        (
+            {"training": {"clip_grad_norm": float("inf")}},
+            r"^training#clip_grad_norm is inf, which encoder\.json cannot",
+        ),
+        ({"sizes": [1, NAN]}, r"^sizes is \[1, nan\]"),
+        ({"a": {"b": {"c": {1}}}}, r"^a#b#c is \{1\}"),
+    ],
+)
+def test_a_card_that_json_cannot_hold_is_an_error_by_place_before_the_run(tmp_path, card, said):
+    with pytest.raises(CxrPairError, match=said) as caught:
+        SaveRun(output_dir=tmp_path, states={}, encoder=torch.nn.Linear(1, 1), card=card)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_setting_out_of_range_is_an_error_by_name(tmp_path):
     parts = {"output_dir": tmp_path, "states": {}, "encoder": torch.nn.Linear(1, 1), "card": {}}
     with pytest.raises(CxrPairError, match="keep is 0"):

@@ -43,8 +43,9 @@ def test_a_signal_to_the_whole_group_saves_before_leaving_and_nothing_is_lost(fo
     done = steps(tmp_path / "run")
     assert newest(tmp_path / "run").name == f"epoch_{(done + 2) // 3:05d}_batch_{(done - 1) % 3 + 1:06d}.pt"
     said = (tmp_path / "run" / "stderr.txt").read_text().strip()
-    assert f"{number.name}: saved" in said
-    assert "\n" not in said
+    at_once, saved = said.splitlines()
+    assert at_once == f"{number.name}: finishing the step and saving; the same again after 2 s leaves at once"
+    assert f"{number.name}: saved" in saved
     rest, whole = forked(tmp_path / "run", workers=workers), forked(tmp_path / "whole")
     for process in (rest, whole):
         process.join(60)
@@ -94,6 +95,14 @@ def test_several_processes_agree_on_the_step_after_which_they_stop(forked, tmp_p
         process.join(60)
         assert process.exitcode == 0
     assert steps(tmp_path, 0) == steps(tmp_path, 1) == 48
+
+
+def test_the_first_signal_is_answered_while_the_step_still_goes_on(forked, tmp_path):
+    busy = forked(tmp_path, step_seconds=60.0)
+    wait_for(lambda: steps(tmp_path) == 1)
+    os.kill(busy.pid, signal.SIGINT)
+    wait_for(lambda: "SIGINT: finishing the step" in (tmp_path / "stderr.txt").read_text(), seconds=20)
+    assert busy.is_alive()
 
 
 def test_the_handlers_of_before_are_back_after_the_run_also_after_an_error(make, tmp_path):

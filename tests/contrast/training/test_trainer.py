@@ -180,3 +180,31 @@ def test_a_damaged_checkpoint_and_one_of_another_cohort_are_refused_by_name(tmp_
     (tmp_path / "checkpoints" / "epoch_00001_batch_000003.pt").write_bytes(b"damaged")
     with pytest.raises(CxrPairError, match=r"epoch_00001_batch_000003\.pt: damaged"):
         make(tmp_path, resume=True).run()
+
+
+def test_a_users_mistake_within_the_loop_is_said_by_nobody_before_it_is_caught(tmp_path, caplog, capsys):
+    with caplog.at_level("INFO"), pytest.raises(CxrPairError, match="the loss became NaN"):
+        make(tmp_path, poison=True).run()
+    assert not [record for record in caplog.records if record.levelname == "ERROR" or record.exc_info]
+    assert "Traceback" not in "".join(capsys.readouterr())
+
+
+def test_another_error_within_the_loop_is_logged_by_the_engine(tmp_path, caplog):
+    trainer = make(tmp_path)
+
+    @trainer.on("ITERATION_COMPLETED")
+    def _fail(engine):
+        raise KilledError("out of order")
+
+    with pytest.raises(KilledError):
+        trainer.run()
+    assert "out of order" in caplog.text
+
+
+def test_the_log_of_a_run_is_the_packages_own_and_ends_with_where_the_encoder_is(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        make(tmp_path, max_epochs=2).run()
+    assert not [record.name for record in caplog.records if record.name.startswith(("ignite", "monai."))]
+    last = caplog.records[-1].getMessage()
+    assert last == f"encoder.pt is of epoch 2 of 2, in {tmp_path}; next: evaluating"
+    assert "accuracy" in next(r.getMessage() for r in caplog.records if r.getMessage().startswith("epoch 1 of 2"))

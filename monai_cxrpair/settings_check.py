@@ -71,6 +71,10 @@ NOT_NEGATIVE = Kind("a number of at least 0", lambda value: _number(value, 0) an
 SHARE = Kind("a number from 0 to 1", lambda value: _number(value, 0, 1))
 SHARE_BELOW_1 = Kind("a number of at least 0 and below 1", lambda value: _number(value, 0) and value < 1)
 SECTION = Kind("settings such as {name: value}", lambda value: isinstance(value, Mapping))
+FRACTIONS = Kind(
+    "a number above 0, at most 1, or a list of them",
+    lambda value: all(_number(v, 0, 1) and v > 0 for v in (value if isinstance(value, list) and value else [value])),
+)
 CHANNELS = Kind("1, or 3 to repeat the grey radiograph", lambda v: _whole(1).fits(v) and v in (1, 3))
 DEFINITION = Kind("a name, or {_target_: package.Class, argument: value}", lambda v: isinstance(v, (str, Mapping)))
 
@@ -96,7 +100,7 @@ SETTINGS = {
     "resume": _one_of("auto", True, False), "checkpoint_minutes": NOT_NEGATIVE,
     "device": Kind("a device that this machine has, such as cpu or cuda", _is_device),
     "compile": TRUE_OR_FALSE, "deterministic": TRUE_OR_FALSE, "views_on": _one_of("auto", "cpu", "device"),
-    "finding": TEXT, "label_fraction": Kind("a number above 0, at most 1", lambda v: _number(v, 0, 1) and v > 0),
+    "finding": TEXT, "label_fraction": _or_null(FRACTIONS),
     "draws": _whole(1),
     "network_def#dim": _whole(1), "network_def#momentum": SHARE_BELOW_1, "network_def#temperature": POSITIVE,
     "network_def#symmetric": TRUE_OR_FALSE, "network_def#variance_weight": NOT_NEGATIVE,

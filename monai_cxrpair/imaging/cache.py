@@ -42,12 +42,15 @@ class RadiographCacheDataset(CacheDataset):
             more than that is an error.
 
     Attributes:
+        threaded: whether threads can make batches side by side: what takes time is OpenCV's, without Python's lock.
         cohort: the radiographs that could be read.
         unreadable: one line for each that could not, with its image_id.
 
     Raises:
         CxrPairError: more unreadable radiographs than allowed, or a `cache_dir` that cannot be used.
     """
+
+    threaded = True
 
     def __init__(
         self,

@@ -78,6 +78,7 @@ class PairCacheDataset(RadiographCacheDataset):
         if isinstance(keys, bool) or not isinstance(keys, int) or keys < 1:
             raise CxrPairError(f"keys_per_query is {keys!r}: use a whole number of at least 1")
         self.augmentation = make_augmentation(augmentation)
+        self.threaded = isinstance(self.augmentation, Augmentation)
         self.views_on_device = views_on_device(views_on, device=device, augmentation=self.augmentation)
         self.keys, self.seed = keys, seed
         # Shared memory, so that persistent workers see the epoch that the trainer sets.

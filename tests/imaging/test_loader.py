@@ -15,6 +15,8 @@ from monai_cxrpair.imaging import BatchLoader
 class Rows(Dataset):
     """Batches of row numbers; knows which threads asked for them and when."""
 
+    threaded = True
+
     def __init__(self, n=12, *, fails_at=None, seconds=0.0):
         self.n, self.fails_at, self.seconds = n, fails_at, seconds
         self.threads, self.made = set(), 0
@@ -35,7 +37,17 @@ def rows(loader):
     return [batch["row"].tolist() for batch in loader]
 
 
-@pytest.mark.parametrize("settings", [{}, {"prefetch": 0}, {"prefetch": 5}, {"num_workers": 2}, {"num_workers": 1}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"prefetch": 0},
+        {"prefetch": 5},
+        {"num_workers": 2},
+        {"num_workers": 1},
+        {"num_workers": 2, "processes": True},
+    ],
+)
 def test_batches_come_in_the_order_of_the_sampler(settings):
     order = [7, 3, 1, 0, 11, 5, 6]
     loader = BatchLoader(Rows(), batch_size=3, sampler=order, **settings)
@@ -71,13 +83,26 @@ def test_an_error_of_the_dataset_reaches_the_loop():
         next(batches)
 
 
-def test_the_thread_draws_nothing_from_the_global_generator():
-    states = []
-    for prefetch in (0, 2):
-        torch.manual_seed(0)
-        rows(BatchLoader(Rows(), batch_size=2, prefetch=prefetch))
-        states.append(torch.get_rng_state())
-    assert torch.equal(*states)
+def test_threads_draw_nothing_from_the_global_generator():
+    before = torch.get_rng_state()
+    rows(BatchLoader(Rows(), batch_size=2, num_workers=2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_several_threads_work_side_by_side_and_the_order_stays():
+    data = Rows(seconds=0.1)
+    started = time.perf_counter()
+    assert rows(BatchLoader(data, batch_size=2, num_workers=3)) == [[i, i + 1] for i in range(0, 12, 2)]
+    assert time.perf_counter() - started < 0.5  # one after another: 0.6
+    assert len(data.threads) == 3
+
+
+def test_a_dataset_that_is_python_gets_processes():
+    data = Rows()
+    data.threaded = False
+    loader = BatchLoader(data, batch_size=2, num_workers=2)
+    assert len(rows(loader)) == 6
+    assert not data.threads  # those were in other processes
 
 
 @pytest.mark.parametrize(

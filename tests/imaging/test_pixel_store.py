@@ -110,7 +110,8 @@ def test_pair_batches_are_the_same_from_memory_and_from_disk_with_forked_and_spa
     for loader in (
         BatchLoader(disk, batch_size=3),
         BatchLoader(disk, batch_size=3, num_workers=2),
-        BatchLoader(disk, batch_size=3, num_workers=1, multiprocessing_context="spawn"),
+        BatchLoader(disk, batch_size=3, num_workers=2, processes=True),
+        BatchLoader(disk, batch_size=3, num_workers=1, processes=True, multiprocessing_context="spawn"),
     ):
         for ours, theirs in zip(loader, expected, strict=True):
             assert ours.keys() == theirs.keys()

@@ -134,11 +134,12 @@ def test_the_bundles_own_configs_have_no_unknown_key(name, bundle):
     refuse_unknown_keys(yaml.safe_load((bundle / "configs" / f"{name}.yaml").read_text()))
 
 
-def test_every_overlay_changes_only_keys_that_the_training_config_has(bundle):
-    known = yaml.safe_load((bundle / "configs" / "train.yaml").read_text())
+def test_every_overlay_changes_only_keys_that_its_config_has(bundle):
     overlays = [p for p in (bundle.parent / "configs").rglob("*.yaml") if p.parent.name != "experiments"]
     assert overlays
     for overlay in overlays:
+        name = "evaluate" if overlay.parent.name == "evaluation" else "train"
+        known = yaml.safe_load((bundle / "configs" / f"{name}.yaml").read_text())
         for key in yaml.safe_load(overlay.read_text()):
             assert key.split("#")[0].lstrip("+") in known, f"{overlay.name}: {key}"
 

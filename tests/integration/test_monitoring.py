@@ -1,5 +1,6 @@
 """What a training run shows of itself: monitors, kNN probe, history, TensorBoard and MLflow, through the bundle."""
 
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -146,8 +147,10 @@ def test_a_validation_side_of_one_class_is_an_error_before_any_radiograph_is_rea
     assert "the validation side has 0 labelled radiographs with it and 16 without" in str(cause)
 
 
-def test_tracking_adds_mlflows_handler_in_a_form_that_fits_our_trainer(place, bundle):
-    """The config alone: it needs no MLflow."""
+def test_tracking_adds_mlflows_handler_in_a_form_that_fits_our_trainer(place, bundle, monkeypatch):
+    """The config alone: whether MLflow is there is all that is asked."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "mlflow" or find(name))
     parser = config(place, "tracked", bundle, tracking="mlflow").parser
     handlers = parser.get("train#handlers")
     assert handlers[-1]["_target_"] == "MLFlowHandler"

@@ -155,7 +155,8 @@ def test_a_key_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a process group")
 def test_an_interrupt_of_all_processes_ends_them(tmp_path: Path) -> None:
     code = (
-        "import time\n"
+        "import signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell starts background jobs without it
         "from monai_cxrpair.cohort.processes import in_processes\n"
         "print('go', flush=True)\n"
         "for _ in in_processes(time.sleep, [0.001] * 20000, workers=2, few=1): pass\n"

@@ -28,8 +28,16 @@ def _encoder(folder: Path, cohort: Cohort, split) -> str:
     card = {"fingerprint": cohort.fingerprint(), "test_fraction": split.test_fraction, "split_seed": split.seed,
             "split_file": split.file_hash, "near_duplicates": split.near_duplicates}  # fmt: skip
     folder.mkdir(exist_ok=True)
-    (folder / "encoder.json").write_text(json.dumps({"format": "cxrpair-encoder/1", "encoder": "resnet18", "cohort": card,
-                                                       "preprocessing": {"image_size": 64, "mean": 0.5, "std": 0.25}}))
+    (folder / "encoder.json").write_text(
+        json.dumps(
+            {
+                "format": "cxrpair-encoder/1",
+                "encoder": "resnet18",
+                "cohort": card,
+                "preprocessing": {"image_size": 64, "mean": 0.5, "std": 0.25},
+            }
+        )
+    )
     return str(folder / "encoder.pt")
 
 

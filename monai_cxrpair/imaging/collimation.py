@@ -82,7 +82,8 @@ def find_exposed_field(pixels: Floats) -> Field:
         pixels: float32 (1, H, W) in [0, 1], as `read_radiograph` gives them.
 
     Returns:
-        The field, in pixels; the whole image where there is no border.
+        The field, in pixels; the whole image where there is no border, or where borders leave less than 55 % of the
+        image open in both directions: each then hides too much of the others' steps.
     """
     height, width = pixels.shape[-2:]
     scale = min(1.0, _SIZE / max(height, width))

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
@@ -52,6 +52,8 @@ def test_borders_that_differ_from_the_picture_are_found_within_one_percent(
     true = Field(
         round(top * height), height - round(bottom * height), round(left * width), width - round(right * width)
     )
+    # Narrower both ways, each border hides too much of the others (see `find_exposed_field`).
+    assume(max((true.bottom - true.top) / height, (true.right - true.left) / width) > 0.6)
     found = find_exposed_field(painted(pixels, true, 0.02 if dark else 0.97, grain))
     off = np.abs(np.array(found) - true) / [height, height, width, width]
     assert off.max() <= 0.012, (found, true)

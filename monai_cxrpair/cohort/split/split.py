@@ -90,17 +90,7 @@ class Split:
             CxrPairError: A side becomes empty, or the cohort has a patient that the split does not know.
         """
         sides = {side: tuple(getattr(self, f"{side}_patients")) for side in SIDES}
-        split = split_of(
-            cohort,
-            sides,
-            left_out=self.left_out,
-            test_fraction=self.test_fraction,
-            seed=self.seed,
-            file_hash=self.file_hash,
-            near_duplicates=self.near_duplicates,
-            validation_fraction=self.validation_fraction,
-            label_draws=self.label_draws,
-        )
+        split = self.with_sides(cohort, sides, validation_fraction=self.validation_fraction)
         for side in SIDES:
             if len(getattr(self, f"{side}_rows")) and not len(getattr(split, f"{side}_rows")):
                 patients = cohort.table["patient_id"].nunique()
@@ -108,6 +98,20 @@ class Split:
                     f"none of the {patients} patients falls on the {side} side: use another subset or another split"
                 )
         return split
+
+    def with_sides(self, cohort: Cohort, sides: dict[str, tuple[str, ...]], *, validation_fraction: float) -> "Split":
+        """Return the split of a cohort with the patients of these sides; where it came from stays what it is."""
+        return split_of(
+            cohort,
+            sides,
+            left_out=self.left_out,
+            test_fraction=self.test_fraction,
+            seed=self.seed,
+            file_hash=self.file_hash,
+            near_duplicates=self.near_duplicates,
+            validation_fraction=validation_fraction,
+            label_draws=self.label_draws,
+        )
 
 
 def split_of(

@@ -4,7 +4,7 @@ import pandas as pd
 
 from monai_cxrpair.cohort.cohort import Cohort
 from monai_cxrpair.cohort.split.near_duplicates import find_links
-from monai_cxrpair.cohort.split.split import Split, share_of, split_of
+from monai_cxrpair.cohort.split.split import Split, share_of
 from monai_cxrpair.errors import CxrPairError
 
 
@@ -46,14 +46,4 @@ def hold_out_validation(cohort: Cohort, split: Split, *, fraction: float, seed: 
                 f"none of the {len(train)} train patients falls on the {side} side with validation_fraction "
                 f"{fraction:g} and seed {seed}: use another fraction"
             )
-    return split_of(
-        cohort,
-        sides,
-        left_out=split.left_out,
-        test_fraction=split.test_fraction,
-        seed=split.seed,
-        file_hash=split.file_hash,
-        near_duplicates=split.near_duplicates,
-        validation_fraction=float(fraction),
-        label_draws=split.label_draws,
-    )
+    return split.with_sides(cohort, sides, validation_fraction=float(fraction))

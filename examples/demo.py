@@ -56,7 +56,7 @@ def main() -> None:
          "--cohort_file", cohort, "--encoder_file", json.dumps(encoders), "--output_dir", out / "report",
          "--label_fraction", args.label_fraction)  # fmt: skip
 
-    from monai_cxrpair.evaluation.results import text_table
+    from monai_cxrpair.evaluation.report.results import text_table
 
     results = json.loads((out / "report" / "results.json").read_text(encoding="utf-8"))
     say(f"\nDone in {time.monotonic() - started:.0f} s. Pleural effusion, AUC on patients never seen in training:\n")

@@ -21,7 +21,7 @@ from monai_cxrpair.evaluation.cards import CLASSIFIER, read_classifier_card
 from monai_cxrpair.evaluation.encoders import FrozenEncoder
 from monai_cxrpair.evaluation.networks import NetworkPlan, network_plan
 from monai_cxrpair.evaluation.probe import LinearProbe
-from monai_cxrpair.evaluation.results import write_results
+from monai_cxrpair.evaluation.report.results import write_results
 
 
 class Classifier(nn.Module):

@@ -20,14 +20,16 @@ from monai_cxrpair.evaluation.classifier import build_classifier, fit_head, save
 from monai_cxrpair.evaluation.embedding_store import embed_once
 from monai_cxrpair.evaluation.encoders import FrozenEncoder, check_no_leak, load_encoders, named_files
 from monai_cxrpair.evaluation.give_away import give_away
+from monai_cxrpair.evaluation.panels import Evaluated, make_panels
+from monai_cxrpair.evaluation.probe import LinearProbe
 from monai_cxrpair.evaluation.protocols.data import Cases, make_cases
 from monai_cxrpair.evaluation.protocols.labels import apply_policy
 from monai_cxrpair.evaluation.protocols.plan import Outcomes, ProtocolPlan
 from monai_cxrpair.evaluation.protocols.runner import ProtocolResult
 from monai_cxrpair.evaluation.protocols.summary import add_protocols
-from monai_cxrpair.evaluation.report import write_report
-from monai_cxrpair.evaluation.results import results_dict, text_table, write_text
-from monai_cxrpair.evaluation.roc import roc_band
+from monai_cxrpair.evaluation.report.page import write_report
+from monai_cxrpair.evaluation.report.results import results_dict, text_table, write_results, write_text
+from monai_cxrpair.evaluation.report.roc import roc_band
 from monai_cxrpair.evaluation.statistics.auc import auc
 from monai_cxrpair.evaluation.statistics.operating import at_threshold
 from monai_cxrpair.evaluation.statistics.subgroups import standard_subgroups
@@ -58,6 +60,7 @@ class LinearEvaluation:
         seed: of draws, bootstrap and random weights.
         device: to compute embeddings on.
         target_auc: of the forecast, see `learning_curve`.
+        show_radiographs: false: the report shows no radiograph, so that it can be sent around.
         choices: which protocols, on how many labels, tested how: see `ProtocolPlan`.
     """
 
@@ -80,6 +83,7 @@ class LinearEvaluation:
         seed: int = 0,
         device: torch.device | str = "cpu",
         target_auc: float | None = None,
+        show_radiographs: bool = True,
         **choices: Any,
     ) -> None:
         self.whole_cohort, self.dataloader, self.encoder_file = whole_cohort, dataloader, encoder_file
@@ -90,6 +94,7 @@ class LinearEvaluation:
         self.output_dir, self.imagenet_weights, self.embedding_dir = Path(output_dir), imagenet_weights, embedding_dir
         self.own_encoder = encoder
         self.subset, self.subgroups, self.device = subset, dict(subgroups or {}), device
+        self.show_radiographs = show_radiographs
 
     def run(self) -> dict[str, Any]:
         """Evaluate, write everything to `output_dir`, and return what `results.json` holds."""
@@ -123,7 +128,9 @@ class LinearEvaluation:
         outcomes = plan.run(encoders, embeddings, dataset, cases, drawn, device=self.device)
         linear = next(iter(outcomes["linear"].values()))
         chosen = list(named_files(self.encoder_file))[-1]
-        classifier = self._make_classifier(chosen, encoders[chosen], embeddings[chosen], labels, cohort, split, linear)
+        classifier, probe = self._make_classifier(
+            chosen, encoders[chosen], embeddings[chosen], labels, cohort, split, linear
+        )
         results = results_dict(
             linear,
             finding=self.finding,
@@ -157,7 +164,30 @@ class LinearEvaluation:
             results["encoders"][name]["gives_away"] = figures
         self._write_predictions(cohort, cases, outcomes)
         bands = {name: roc_band(linear.test_labels, s, linear.test_patients) for name, s in linear.scores.items()}
-        report = write_report(results, out_dir=self.output_dir, roc=bands)
+        # A panel may fail; what was measured is safe before it.
+        write_results(results, self.output_dir / "results.json")
+        panels = make_panels(
+            Evaluated(
+                finding=self.finding,
+                whole_cohort=self.whole_cohort,
+                cohort=cohort,
+                whole_split=whole_split,
+                split=split,
+                labels=labels,
+                dataset=dataset,
+                encoders=encoders,
+                files=named_files(self.encoder_file),
+                embeddings=embeddings,
+                linear=linear,
+                chosen=chosen,
+                probe=probe,
+                show_radiographs=self.show_radiographs,
+                seed=self.seed,
+                device=self.device,
+            ),
+            out_dir=self.output_dir,
+        )
+        report = write_report(results, out_dir=self.output_dir, roc=bands, panels=panels)
         logger.info("results\n%s", text_table(results, report=report))
         return results
 
@@ -170,7 +200,7 @@ class LinearEvaluation:
         cohort: Cohort,
         split: Split,
         linear: ProtocolResult,
-    ) -> dict[str, Any]:
+    ) -> tuple[dict[str, Any], LinearProbe]:
         """Train the head on all labels of the training side and save it; the test side only measures it."""
         rows = split.train_rows[np.isin(labels[split.train_rows], (0.0, 1.0))]
         probe, operating_point = fit_head(
@@ -199,7 +229,7 @@ class LinearEvaluation:
                 "probe_c": probe.c,
             },
         )
-        return card
+        return card, probe
 
     def _write_predictions(self, cohort: Cohort, cases: Cases, outcomes: Outcomes) -> None:
         """The scores at the first size, means over the draws, a row for what was tested: radiographs or studies."""

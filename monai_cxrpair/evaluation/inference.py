@@ -12,7 +12,7 @@ from monai.engines import IterationEvents
 
 from monai_cxrpair.cohort.files import PRIVATE
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.results import write_text
+from monai_cxrpair.evaluation.report.results import write_text
 
 
 class WritePredictions:

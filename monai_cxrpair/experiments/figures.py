@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
 
-from monai_cxrpair.evaluation.results import established, why_not
+from monai_cxrpair.evaluation.report.results import established, why_not
 from monai_cxrpair.evaluation.statistics.compare import holm
 from monai_cxrpair.evaluation.statistics.variance import split_variance
 from monai_cxrpair.experiments.collect import Block, table_of

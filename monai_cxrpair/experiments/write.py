@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_cxrpair.evaluation.results import interval, number, p_value, plain, write_results, write_text
+from monai_cxrpair.evaluation.report.results import interval, number, p_value, plain, write_results, write_text
 from monai_cxrpair.experiments.experiment import Experiment
 
 COLUMNS = ("finding", "size", "protocol", "row", "seeds", "draws", "auc_mean", "sd", "sd_seeds", "ci_low",

@@ -14,7 +14,7 @@ from monai_cxrpair.evaluation.attribute_probe import attribute_probe
 from monai_cxrpair.evaluation.give_away import give_away
 from monai_cxrpair.evaluation.patient_pairs import Pairs, Side, bounded_rows, draw_pairs
 from monai_cxrpair.evaluation.reidentify import adjusted_auc, reidentification
-from monai_cxrpair.evaluation.report import write_report
+from monai_cxrpair.evaluation.report.page import write_report
 
 
 def side(rng, *, patients=30, rows=120, views=("PA",), lateral=0.0):

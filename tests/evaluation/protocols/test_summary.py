@@ -12,8 +12,9 @@ from monai_cxrpair.evaluation.protocols.plan import ProtocolPlan
 from monai_cxrpair.evaluation.protocols.runner import run_protocol
 from monai_cxrpair.evaluation.protocols.sizes import LabelSize, make_draws
 from monai_cxrpair.evaluation.protocols.summary import add_protocols, learning_curve
-from monai_cxrpair.evaluation.report import forecast, write_report
-from monai_cxrpair.evaluation.results import results_dict, text_table
+from monai_cxrpair.evaluation.report.page import write_report
+from monai_cxrpair.evaluation.report.results import results_dict, text_table
+from monai_cxrpair.evaluation.report.words import forecast
 from monai_cxrpair.evaluation.statistics.compare import holm
 
 FRACTIONS = (0.1, 0.4, 1.0)

@@ -8,11 +8,12 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.pictures import draw_forest, forest_data
 from monai_cxrpair.evaluation.protocol import linear_protocol
-from monai_cxrpair.evaluation.report import verdict, write_report
-from monai_cxrpair.evaluation.results import plain, results_dict, text_table, write_results
-from monai_cxrpair.evaluation.roc import roc_band
+from monai_cxrpair.evaluation.report.page import write_report
+from monai_cxrpair.evaluation.report.pictures import draw_forest, forest_data
+from monai_cxrpair.evaluation.report.results import plain, results_dict, text_table, write_results
+from monai_cxrpair.evaluation.report.roc import roc_band
+from monai_cxrpair.evaluation.report.words import verdict
 
 HOSTILE = "<script>alert('x')</script> & $\\alpha$"
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from monai_cxrpair.evaluation.drawing import COLOURS, GREY, STYLES, legend_name, picture, save, tidy
+from monai_cxrpair.evaluation.report.drawing import COLOURS, GREY, STYLES, legend_name, picture, save, tidy
 from monai_cxrpair.evaluation.statistics.bootstrap import ci95, patient_weights
 
 # The band is drawn, not tabulated: 500 replicates are smooth to the eye.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_cxrpair.evaluation.drawing import COLOURS, GREY, MARKERS, STYLES, legend_name, picture, save, tidy
+from monai_cxrpair.evaluation.report.drawing import COLOURS, GREY, MARKERS, STYLES, legend_name, picture, save, tidy
 
 
 def draw_reliability(encoders: Mapping[str, Mapping[str, Any]], *, out_dir: Path) -> tuple[Path, Path]:

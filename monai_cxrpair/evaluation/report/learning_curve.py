@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_cxrpair.evaluation.drawing import COLOURS, MARKERS, STYLES, legend_name, picture, save, tidy
+from monai_cxrpair.evaluation.report.drawing import COLOURS, MARKERS, STYLES, legend_name, picture, save, tidy
 
 
 def draw_learning_curve(

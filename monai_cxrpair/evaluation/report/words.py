@@ -1,16 +1,9 @@
-"""`report.html`: one file that opens from a file share, without network or scripts, and prints."""
+"""The words of the report: what was found in sentences, keys and values as people write them."""
 
-import base64
 from collections.abc import Iterator, Mapping
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-from monai_cxrpair.cohort.describe.page import environment as page_environment
-from monai_cxrpair.evaluation import results as fmt
-from monai_cxrpair.evaluation.pictures import draw_decision, draw_forest, draw_reliability
-from monai_cxrpair.evaluation.protocols.curve_picture import draw_learning_curve
-from monai_cxrpair.evaluation.roc import draw_roc
+from monai_cxrpair.evaluation.report import results as fmt
 
 # Keys of cards and protocols that read badly when only the underscores are taken out.
 _LABELS = {
@@ -29,54 +22,6 @@ _LABELS = {
     "labelled_studies": "labelled studies to draw from",
     "sha256": "SHA-256",
 }
-
-
-def write_report(
-    results: Mapping[str, Any], *, out_dir: Path, roc: Mapping[str, Mapping[str, Any]] | None = None
-) -> Path:
-    """Write `results.json`, `report.html` and the pictures: `roc`, `reliability`, `decision`, `forest`, PNG and SVG.
-
-    Every number in the report stands in `results.json`, the ROC curves too (key `roc`).
-
-    Args:
-        results: as `results_dict` makes it; keys that are absent leave their section out.
-        out_dir: folder, created where absent.
-        roc: encoder -> `roc_band(...)`; None: no picture.
-
-    Returns:
-        Path of the report.
-    """
-    out_dir.mkdir(parents=True, exist_ok=True)
-    # The report shows what is in the file, so it is made from the very same values.
-    data = fmt.plain({**results, **({"roc": roc} if roc else {})})
-    fmt.write_results(data, out_dir / "results.json")
-    pictures = _draw(data, out_dir)
-    environment = page_environment(Path(__file__).parent)
-    environment.filters.update(
-        number=fmt.number,
-        interval=fmt.interval,
-        p_value=fmt.p_value,
-        label=label,
-        value=value,
-        name=human,
-        unbroken=unbroken,
-    )
-    environment.tests["established"] = fmt.established
-    page = environment.get_template("report.html.j2").render(
-        r=data,
-        pictures=pictures,
-        verdict=verdict(data),
-        compared=partial(_compared, data),
-        forecast=forecast,
-        others=[name for name in data.get("protocols", {}) if name != "linear"],
-        scale=_Scale(data),
-        facts=facts,
-        subgroups=_subgroups(data),
-        classifier_facts={k: v for k, v in (data.get("classifier") or {}).items() if k != "at_operating_point"},
-    )
-    report = out_dir / "report.html"
-    fmt.write_text(page + "\n", report)
-    return report
 
 
 def verdict(results: Mapping[str, Any]) -> list[str]:
@@ -104,35 +49,13 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
     pairs = [(name, reference) for name in figures if name != reference]
     pairs += [(best, name) for name in figures if name not in (best, reference)] if best != reference else []
     for a, b in dict.fromkeys(pairs):
-        found = _difference(_compared(results, "linear"), a, b)
+        found = _difference(compared(results, "linear"), a, b)
         if found is not None:
             sentences.append(_sentence(a, b, *found))
     return sentences
 
 
-def _draw(data: Mapping[str, Any], out_dir: Path) -> dict[str, str]:
-    """Draw what there is to draw; name -> the SVG as a data address."""
-    figures = {name: entry["linear"] for name, entry in data["encoders"].items()}
-    files = {}
-    if data.get("roc"):
-        aucs = {name: fmt.number(linear["auc_mean"]) for name, linear in figures.items()}
-        files["roc"] = draw_roc(data["roc"], aucs, out_dir=out_dir)
-    if all("calibration" in linear for linear in figures.values()):
-        files["reliability"] = draw_reliability(figures, out_dir=out_dir)
-        files["decision"] = draw_decision(figures, out_dir=out_dir)
-    for protocol, curve in data.get("learning_curve", {}).items():
-        stem = "learning_curve" if protocol == "linear" else f"learning_curve_{protocol}"
-        files[stem] = draw_learning_curve(curve["encoders"], out_dir=out_dir, stem=stem)
-    forest = draw_forest(figures, out_dir=out_dir)
-    if forest is not None:
-        files["forest"] = forest
-    return {
-        name: "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode("ascii")
-        for name, (_, svg) in files.items()
-    }
-
-
-def _compared(results: Mapping[str, Any], protocol: str) -> list[Any]:
+def compared(results: Mapping[str, Any], protocol: str) -> list[Any]:
     """The comparisons of one protocol: each is a table that Holm's correction holds for."""
     return [pair for pair in results.get("comparisons", ()) if pair.get("protocol", "linear") == protocol]
 
@@ -176,33 +99,6 @@ def _sentence(a: str, b: str, difference: float, low: float, high: float, correc
         f"A difference between {a} and {b} is NOT established: {difference:+.3f} AUC, "
         f"and the 95 % CI ({low:+.3f} to {high:+.3f}) includes 0."
     )
-
-
-class _Scale:
-    """Where an AUC lies on the small axis of the table, in percent; the axis holds every interval and 0.5."""
-
-    def __init__(self, results: Mapping[str, Any]) -> None:
-        shown = [0.5]
-        for entry in results["encoders"].values():
-            for protocol in results.get("protocols", ("linear",)):
-                figures = entry[protocol]
-                sized = entry.get("by_fraction", {}).get(protocol, {})
-                for found in (figures, *figures.get("subgroups", {}).values(), *sized.values()):
-                    shown += found.get("ci95", [])
-        self.low = max(0.0, int(min(shown) * 20) / 20)
-        self.high = min(1.0, -int(-max(shown) * 20 - 1) / 20)
-
-    def __call__(self, auc: float) -> str:
-        return f"{100 * (auc - self.low) / (self.high - self.low):.2f}"
-
-
-def _subgroups(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Subgroup -> encoder -> figures: a reader compares encoders within a subgroup."""
-    table: dict[str, dict[str, Any]] = {}
-    for name, entry in results["encoders"].items():
-        for group, figures in entry["linear"].get("subgroups", {}).items():
-            table.setdefault(group, {})[name] = figures
-    return table
 
 
 def facts(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

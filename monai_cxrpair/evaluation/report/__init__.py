@@ -1,0 +1,1 @@
+"""The report of an evaluation: one page, its words and its pictures."""

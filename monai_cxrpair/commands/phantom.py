@@ -14,6 +14,13 @@ class PhantomFormat(StrEnum):
     PNG = "png"
 
 
+class PhantomStructure(StrEnum):
+    """Whose studies the phantom's are like."""
+
+    CHEXPERT = "chexpert"
+    MIMIC = "mimic"
+
+
 def phantom(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write to.")],
     patients: Annotated[int, typer.Option(min=1, help="Number of patients.")],
@@ -22,6 +29,10 @@ def phantom(
     like: Annotated[
         Path | None, typer.Option(help="A cohort file whose structure of patients and studies is taken.")
     ] = None,
+    structure: Annotated[
+        PhantomStructure,
+        typer.Option(help="Radiographs of a study: chexpert 1.19 on average (with --like: those there), mimic 1.66."),
+    ] = PhantomStructure.CHEXPERT,
     as_json: JsonOption = False,
 ) -> None:
     """Write synthetic chest radiographs with known truth (OUT/truth.csv)."""
@@ -29,7 +40,13 @@ def phantom(
 
     with progress_bar("Writing") as progress:
         result = write_phantom(
-            out, patients=patients, file_format=file_format.value, seed=seed, like=like, progress=progress
+            out,
+            patients=patients,
+            file_format=file_format.value,
+            seed=seed,
+            like=like,
+            structure=structure.value,
+            progress=progress,
         )
     if as_json:
         print_json(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from monai_cxrpair.phantom.structure import (
     draw_days,
     draw_effusions,
     draw_person,
+    draw_views,
 )
 from monai_cxrpair.phantom.structure import generator as stream
 
@@ -41,17 +43,27 @@ def read_like(path: Path) -> pd.DataFrame:
     return table
 
 
-def plans_like(settings: PhantomSettings, table: pd.DataFrame, *, patients: int, seed: int) -> Iterator[PatientPlan]:
+def plans_like(
+    settings: PhantomSettings, table: pd.DataFrame, *, patients: int, seed: int, draw_radiographs: bool = False
+) -> Iterator[PatientPlan]:
     """Yield the plans of the first `patients` patients of the cohort after a shuffle that depends on the seed alone.
 
     An effusion of 1 is drawn present, 0 or missing absent, -1 (uncertain) present with a chance of one half. The
     labels of a study's radiographs are reduced to their largest, because fluid belongs to the study.
+
+    Args:
+        settings: The phantom's settings.
+        table: Of `read_like`.
+        patients: How many, at most those of the cohort.
+        seed: Seed of the whole phantom.
+        draw_radiographs: The radiographs of a study are not copied but drawn as the settings say.
     """
     groups = {str(name): rows for name, rows in table.groupby("patient_id", sort=True, observed=True)}
     names = list(groups)
     order = stream(seed, _LIKE).permutation(len(names))
     for index, place in enumerate(order[:patients]):
-        yield _copy_patient(settings, groups[names[place]], seed=seed, patient=index)
+        plan = _copy_patient(settings, groups[names[place]], seed=seed, patient=index)
+        yield _with_drawn_radiographs(settings, plan, seed=seed) if draw_radiographs else plan
 
 
 def _copy_patient(settings: PhantomSettings, rows: pd.DataFrame, *, seed: int, patient: int) -> PatientPlan:
@@ -80,6 +92,12 @@ def _copy_patient(settings: PhantomSettings, rows: pd.DataFrame, *, seed: int, p
         sex=str(copied[0]) if copied else sex,
         studies=tuple(plans),
     )
+
+
+def _with_drawn_radiographs(settings: PhantomSettings, plan: PatientPlan, *, seed: int) -> PatientPlan:
+    """The same patient and studies, with other radiographs; a stream of their own leaves everything else as it was."""
+    rng = stream(seed, plan.index, STRUCTURE, _LIKE)
+    return replace(plan, studies=tuple(replace(visit, radiographs=draw_views(rng, settings)) for visit in plan.studies))
 
 
 def _first_known(study: pd.DataFrame, column: str) -> Any:

@@ -93,3 +93,10 @@ class PhantomSettings:
     def hash(self) -> str:
         """First 16 hex digits of the SHA-256 of the settings written as sorted JSON."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+# What differs between the cohorts whose structure can be had. MIMIC-CXR: 377,110 radiographs in 227,835 studies.
+STRUCTURES: dict[str, PhantomSettings] = {
+    "chexpert": PhantomSettings(),
+    "mimic": PhantomSettings(images_per_study=(0.42, 0.50, 0.08)),
+}

@@ -96,7 +96,7 @@ def draw_patient(settings: PhantomSettings, *, seed: int, patient: int) -> Patie
     days = draw_days(rng, count)
     grades = draw_effusions(rng, settings, days=days)
     studies = tuple(
-        StudyPlan(day=day, effusion=grade, radiographs=_draw_views(rng, settings))
+        StudyPlan(day=day, effusion=grade, radiographs=draw_views(rng, settings))
         for day, grade in zip(days, grades, strict=True)
     )
     return PatientPlan(index=patient, age=age, since_birthday=since_birthday, sex=sex, studies=studies)
@@ -154,7 +154,7 @@ def _split_sides(settings: PhantomSettings, excess: float, side: float) -> tuple
     return (round(grade, 4), round(lesser, 4)) if side > 0 else (round(lesser, 4), round(grade, 4))
 
 
-def _draw_views(rng: np.random.Generator, settings: PhantomSettings) -> tuple[RadiographPlan, ...]:
+def draw_views(rng: np.random.Generator, settings: PhantomSettings) -> tuple[RadiographPlan, ...]:
     """Draw the radiographs of one study."""
     count = 1 + int(rng.choice(3, p=settings.images_per_study))
     laterals = 0

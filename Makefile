@@ -4,18 +4,21 @@ VENV   ?= .venv
 DEMO   ?= demo
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
+LABEL  ?= .venv-label
 
 # Threads that wait must not spin: on a shared machine that costs several times the work itself.
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help install demo test test-encoders lint types check clean
+.PHONY: help install demo test test-encoders test-integration label-env lint types check clean
 
 help:
 	@echo "make demo    synthetic radiographs -> pairs -> training -> report, in $(DEMO)/"
 	@echo "make test    the whole test suite"
 	@echo "make check   lint, types and tests"
-	@echo "make clean   remove $(VENV)/ and $(DEMO)/"
+	@echo "make label-env         the label server's own environment, in $(LABEL)/"
+	@echo "make test-integration  the tests with real servers: label server, PACS"
+	@echo "make clean   remove $(VENV)/, $(LABEL)/ and $(DEMO)/"
 
 install: $(READY)
 
@@ -25,6 +28,21 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -c "import sys; assert sys.version_info[:2] == (3, 11), f'Python 3.11 is needed, this is {sys.version}'"
 	$(BIN)/pip install --quiet -c constraints.txt torch
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[test]"
+	touch $@
+
+# An environment of its own: what MONAI Label and pydicom-seg declare cannot be installed together, nor beside pydicom 3,
+# so these two come without dependencies; what they import is the extra `label`, and the shim stands for the one module
+# of pydicom 2 that they use.
+label-env: $(LABEL)/.installed
+
+$(LABEL)/.installed: pyproject.toml constraints.txt constraints-label.txt monai_cxrpair/label/shim.py
+	test -x $(LABEL)/bin/python || $$(command -v $(PYTHON) || command -v python3) -m venv $(LABEL)
+	$(LABEL)/bin/python -c "import sys; assert sys.version_info[:2] == (3, 11), f'Python 3.11 is needed, this is {sys.version}'"
+	$(LABEL)/bin/pip install --quiet -c constraints.txt torch
+	$(LABEL)/bin/pip install --quiet --no-deps -c constraints-label.txt monailabel pydicom-seg
+	$(LABEL)/bin/pip install --quiet -c constraints.txt -c constraints-label.txt -e ".[label,test]"
+	$(LABEL)/bin/python monai_cxrpair/label/shim.py
+	$(LABEL)/bin/cxrpair doctor --label
 	touch $@
 
 demo: $(READY)
@@ -39,6 +57,10 @@ test-encoders: $(READY)
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,encoders]"
 	$(BIN)/python -m pytest tests/contrast/test_encoders.py tests/evaluation/test_networks.py tests/integration/test_encoders.py
 
+# With real servers: MONAI Label from its own environment, Orthanc where it is installed; what is missing is skipped.
+test-integration: label-env
+	$(LABEL)/bin/python -m pytest tests/integration/label
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,4 +71,4 @@ types: $(READY)
 check: lint types test
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(LABEL) $(DEMO)

@@ -13,10 +13,13 @@ import typer
 
 from monai_cxrpair import __version__
 from monai_cxrpair.commands.describe import describe
+from monai_cxrpair.commands.doctor import doctor
 from monai_cxrpair.commands.index import index
+from monai_cxrpair.commands.label_app import label_app
 from monai_cxrpair.commands.pairs import pairs
 from monai_cxrpair.commands.phantom import phantom
 from monai_cxrpair.commands.pull import pull
+from monai_cxrpair.commands.send import send
 from monai_cxrpair.commands.split import split
 from monai_cxrpair.commands.sweep import sweep
 from monai_cxrpair.errors import CxrPairError
@@ -38,7 +41,10 @@ _COMMANDS: dict[Callable[..., None], str] = {
     split: "cxrpair split cohort.parquet --out split.json --test 0.2 --finding pleural_effusion --label-fraction 0.01",
     sweep: "cxrpair sweep configs/experiments/table1.yaml --cohort cohort.parquet --out sweep/",
     phantom: "cxrpair phantom phantom/ --patients 200 --format dicom --seed 1",
+    label_app: "monailabel start_server --app $(cxrpair label-app) --studies studies/ --host 127.0.0.1",
+    doctor: "cxrpair doctor --label",
     pull: "cxrpair pull https://pacs.example/dicom-web --out export/ --dates 20240101-20240331 --body-part CHEST",
+    send: "cxrpair send answers/ --to https://pacs.example/dicom-web",
 }
 for _command, _example in _COMMANDS.items():
     app.command(epilog=f"Example: {_example}")(_command)

@@ -184,7 +184,8 @@ def find_radiographs(*, cohort_file: str | None, dataset_dir: str | None, subset
     """What inference reads: the radiographs of a cohort, or every file below a folder.
 
     Returns:
-        MONAI's data list, `{"image": path, "image_id": id}`; the id of a file is its path below the folder.
+        MONAI's data list, `{"image": path, "image_id": id}`; the id of a file is its path below the folder. Of a cohort
+        also `study_id` and `laterality`.
 
     Raises:
         CxrPairError: neither is given, or there is nothing in it.
@@ -192,7 +193,9 @@ def find_radiographs(*, cohort_file: str | None, dataset_dir: str | None, subset
     if cohort_file:
         cohort = open_cohort(cohort_file, root=dataset_dir)
         cohort = cohort.where(subset) if subset else cohort
-        return [{"image": str(p), "image_id": i} for p, i in zip(cohort.paths(), cohort.table["image_id"], strict=True)]
+        names = ["image_id", "study_id", "laterality"]
+        rows = cohort.table[names].astype("str").to_dict("records")
+        return [{"image": str(path), **row} for path, row in zip(cohort.paths(), rows, strict=True)]
     if not dataset_dir:
         raise CxrPairError("set cohort_file to a cohort, or dataset_dir to a folder of radiographs")
     folder = Path(dataset_dir)

@@ -19,11 +19,13 @@ ROOMS = {
     "contrast": {"cohort", "pairing", "imaging"},
     "evaluation": {"cohort", "pairing", "imaging", "contrast"},
     "pacs": {"cohort"},
+    "reporting": {"cohort", "imaging", "evaluation", "pacs"},
+    "label": {"cohort", "imaging", "contrast", "evaluation", "reporting", "pacs"},
     "phantom": {"cohort", "pairing", "imaging", "contrast", "evaluation"},
     "experiments": {"cohort", "evaluation"},
     "commands": {"cohort", "pairing", "imaging", "contrast", "evaluation", "pacs", "phantom", "experiments"},
 }
-LIGHT = ("cohort", "pacs", "experiments", "commands", "cli")
+LIGHT = ("cohort", "pacs", "reporting", "experiments", "commands", "cli")
 HEAVY = ("torch", "torchvision", "monai", "ignite")
 
 

@@ -16,10 +16,12 @@ from torch.utils.data import DataLoader
 
 from monai_cxrpair.cohort import Cohort, Split, open_split
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.evaluation.calibrate import fit_calibration
 from monai_cxrpair.evaluation.classifier import build_classifier, fit_head, save_classifier
 from monai_cxrpair.evaluation.embedding_store import embed_once
 from monai_cxrpair.evaluation.encoders import FrozenEncoder, check_no_leak, load_encoders, named_files
 from monai_cxrpair.evaluation.give_away import give_away
+from monai_cxrpair.evaluation.input_check import training_statistics
 from monai_cxrpair.evaluation.panels import Evaluated, make_panels
 from monai_cxrpair.evaluation.probe import LinearProbe
 from monai_cxrpair.evaluation.protocols.data import Cases, make_cases
@@ -215,7 +217,9 @@ class LinearEvaluation:
             "at_operating_point": None
             if operating_point is None
             else at_threshold(linear.test_labels, scores, operating_point["threshold"], linear.test_patients),
-            "calibration": None,
+            "calibration": fit_calibration(
+                probe, embeddings[rows], labels[rows], cohort.codes("patient_id")[rows]
+            ),
         }
         save_classifier(
             build_classifier(encoder, probe),
@@ -227,6 +231,7 @@ class LinearEvaluation:
                 "preprocessing": encoder.card["preprocessing"],
                 "encoder_card": encoder.card,
                 "probe_c": probe.c,
+                "input": training_statistics(self.dataloader.dataset, rows, seed=self.seed),
             },
         )
         return card, probe

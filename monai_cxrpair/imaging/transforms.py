@@ -32,7 +32,7 @@ class LoadRadiographd(MapTransform):
         super().__init__(keys, allow_missing_keys)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Load every key; the meta data say how pixels were scaled, whether inverted, and what turned."""
+        """Load every key; the meta data say how pixels were scaled, whether inverted, what turned, and how many."""
         out = dict(data)
         for key in self.key_iterator(out):
             if isinstance(out[key], (np.ndarray, torch.Tensor)):
@@ -44,6 +44,7 @@ class LoadRadiographd(MapTransform):
                 "scaling": info.scaling,
                 "inverted": info.inverted,
                 "orientation": info.orientation,
+                "stored_shape": list(pixels.shape[1:]),
             }
             out[key] = MetaTensor(torch.from_numpy(pixels), meta=meta)
         return out

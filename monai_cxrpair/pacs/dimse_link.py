@@ -13,7 +13,7 @@ from pynetdicom.presentation import build_context, build_role
 
 from monai_cxrpair.pacs.access import Access, Address
 from monai_cxrpair.pacs.dimse_store import STORAGE_CLASSES, SYNTAXES, Receiver, send_at_once
-from monai_cxrpair.pacs.retry import RefusedError, TransientError
+from monai_cxrpair.pacs.retry import RefusedError, TransientError, UnavailableError
 
 # pynetdicom makes these names at run time.
 FIND = str(sop_class.StudyRootQueryRetrieveInformationModelFind)  # type: ignore[attr-defined]
@@ -25,6 +25,8 @@ _PERMANENT = 1  # PS3.8 9.3.4, result of a rejection
 # The library logs identifiers of queries and answers, and formats them for that even when nobody listens.
 logging.getLogger("pynetdicom").propagate = False
 _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
+# A C-STORE sends a file's bytes as they are: decoded and encoded anew, they might be others.
+_config.STORE_SEND_CHUNKED_DATASET = True
 
 
 class Links:
@@ -33,9 +35,9 @@ class Links:
     Args:
         address: Its address.
         access: Credentials and certificates.
-        receiver: Takes what a C-GET sends.
+        receiver: Takes what a C-GET sends; None where nothing is fetched.
         aet: Our own AE title.
-        method: `get` or `move`.
+        method: `get` or `move` to fetch, `store` to send.
         timeout: Seconds without an answer after which a request has failed.
     """
 
@@ -43,10 +45,10 @@ class Links:
         self,
         address: Address,
         access: Access,
-        receiver: Receiver,
+        receiver: Receiver | None,
         *,
         aet: str,
-        method: Literal["get", "move"],
+        method: Literal["get", "move", "store"],
         timeout: float,
     ) -> None:
         self._address = address
@@ -66,10 +68,11 @@ class Links:
         """Give this thread's association.
 
         Args:
-            classes: Storage classes that a C-GET may send, beside those of radiographs.
+            classes: Storage classes that a C-GET may bring or that are to be sent, beside those of radiographs.
 
         Raises:
             RefusedError: The server does not want us, or does not offer what we need.
+            UnavailableError: It does not take such an object.
             TransientError: It cannot be reached now, or the connection broke.
         """
         association = self._opened(classes)
@@ -104,23 +107,28 @@ class Links:
                 self._open.discard(association)
         self._own.association = None
         others = sorted(classes - set(STORAGE_CLASSES))[: _MOST_CLASSES - len(STORAGE_CLASSES)]
-        association = self._associate([*STORAGE_CLASSES, *others] if self._method == "get" else [])
+        association = self._associate([*STORAGE_CLASSES, *others] if self._method != "move" else [])
         self._own.association, self._own.offered = association, {*STORAGE_CLASSES, *classes}
         with self._lock:
             self._open.add(association)
         return association
 
     def _associate(self, storage: list[str]) -> Association:
-        contexts = [build_context(FIND), build_context(GET if self._method == "get" else MOVE)]
+        contexts = []
+        if self._method != "store":
+            contexts = [build_context(FIND), build_context(GET if self._method == "get" else MOVE)]
         # One context for each class and syntax: in a context of several the server would choose and transcode.
         contexts += [build_context(each, syntax) for each in storage for syntax in SYNTAXES]
-        extra: list[Any] = [build_role(each, scp_role=True) for each in storage]
+        extra: list[Any] = [build_role(each, scp_role=True) for each in storage if self._method == "get"]
         if self._access.user:
             identity = UserIdentityNegotiation()
             identity.user_identity_type = 2  # name and passcode
             identity.primary_field = self._access.user.encode()
             identity.secondary_field = self._access.password.encode()
             extra.append(identity)
+        handlers: list[Any] = [(evt.EVT_CONN_OPEN, send_at_once)]
+        if self._receiver is not None:
+            handlers.append(self._receiver.handler)
         association = self._ae.associate(
             self._address.host,
             self._address.port,
@@ -128,7 +136,7 @@ class Links:
             ae_title=self._address.aet,
             ext_neg=extra,
             tls_args=self._tls,
-            evt_handlers=[self._receiver.handler, (evt.EVT_CONN_OPEN, send_at_once)],
+            evt_handlers=handlers,
         )
         if association.is_established:
             return association
@@ -142,7 +150,9 @@ class Links:
             raise self._not_offered()
         raise TransientError("no association with the server" + (" (are the certificates right?)" if self._tls else ""))
 
-    def _not_offered(self) -> RefusedError:
+    def _not_offered(self) -> RefusedError | UnavailableError:
+        if self._method == "store":
+            return UnavailableError("the server takes no objects of this kind, or not in this encoding")
         return RefusedError(
             f"the server does not accept C-FIND or C-{self._method.upper()} from us: is our AE title (--aet) known "
             "there? Perhaps it offers the other --method only"

@@ -41,11 +41,11 @@ def open_session(address: Address, access: Access, parallel: int) -> requests.Se
     session.verify = str(access.ca) if access.ca else True
     if access.cert:
         session.cert = (str(access.cert), str(access.key)) if access.key else str(access.cert)
-    session.hooks["response"].append(_check)
+    session.hooks["response"].append(check_answer)
     return session
 
 
-def _check(response: requests.Response, *_: Any, **__: Any) -> None:
+def check_answer(response: requests.Response, *_: Any, **__: Any) -> None:
     """Turn each answer that is no success into a failure, before the client looks at it."""
     code = response.status_code
     if 200 <= code < 300:
@@ -53,7 +53,7 @@ def _check(response: requests.Response, *_: Any, **__: Any) -> None:
     response.close()
     if code == 401:
         names = f"{VARIABLES['user']} and {VARIABLES['password']}, or {VARIABLES['token']}"
-        raise RefusedError(f"the server refuses the credentials (401): check {names}, then pull again to go on")
+        raise RefusedError(f"the server refuses the credentials (401): check {names}, then run it again to go on")
     if code in (301, 302, 303, 307, 308):
         # Not followed: a redirection may lead to another host, or from https to http.
         raise RefusedError(f"the server redirects ({code}): give the address that it redirects to")

@@ -1,0 +1,1 @@
+"""How does a radiologist use it?"""

@@ -27,9 +27,9 @@ from monai_cxrpair.evaluation.protocols.labels import apply_policy
 from monai_cxrpair.evaluation.protocols.plan import Outcomes, ProtocolPlan
 from monai_cxrpair.evaluation.protocols.runner import ProtocolResult
 from monai_cxrpair.evaluation.protocols.summary import add_protocols
+from monai_cxrpair.evaluation.report.curves import curve_bands
 from monai_cxrpair.evaluation.report.page import write_report
 from monai_cxrpair.evaluation.report.results import results_dict, text_table, write_results, write_text
-from monai_cxrpair.evaluation.report.roc import roc_band
 from monai_cxrpair.evaluation.statistics.auc import auc
 from monai_cxrpair.evaluation.statistics.operating import at_threshold
 from monai_cxrpair.evaluation.statistics.subgroups import standard_subgroups
@@ -163,7 +163,7 @@ class LinearEvaluation:
         for name, figures in give_away(embeddings, cohort, split, seed=self.seed).items():
             results["encoders"][name]["gives_away"] = figures
         self._write_predictions(cohort, cases, outcomes)
-        bands = {name: roc_band(linear.test_labels, s, linear.test_patients) for name, s in linear.scores.items()}
+        bands = {name: curve_bands(linear.test_labels, s, linear.test_patients) for name, s in linear.scores.items()}
         # A panel may fail; what was measured is safe before it.
         write_results(results, self.output_dir / "results.json")
         panels = make_panels(
@@ -181,13 +181,15 @@ class LinearEvaluation:
                 linear=linear,
                 chosen=chosen,
                 probe=probe,
+                subset=self.subset,
                 show_radiographs=self.show_radiographs,
                 seed=self.seed,
                 device=self.device,
             ),
             out_dir=self.output_dir,
         )
-        report = write_report(results, out_dir=self.output_dir, roc=bands, panels=panels)
+        roc, pr = ({name: band[kind] for name, band in bands.items()} for kind in ("roc", "pr"))
+        report = write_report(results, out_dir=self.output_dir, roc=roc, pr=pr, panels=panels)
         logger.info("results\n%s", text_table(results, report=report))
         return results
 

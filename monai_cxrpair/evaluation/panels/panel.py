@@ -36,6 +36,7 @@ class Evaluated:
         linear: the linear probe at the first size: scores of the test side for each draw.
         chosen: name of the encoder that the classifier is made from.
         probe: the classifier's head, trained on all labels of the training side.
+        subset: the filter that made `cohort` of `whole_cohort`, or None.
         show_radiographs: false: no picture may show a radiograph, so that the report can be sent around.
         seed: of whatever is drawn.
         device: to run networks on.
@@ -54,6 +55,7 @@ class Evaluated:
     linear: ProtocolResult
     chosen: str
     probe: LinearProbe
+    subset: str | None = None
     show_radiographs: bool = True
     seed: int = 0
     device: torch.device | str = "cpu"

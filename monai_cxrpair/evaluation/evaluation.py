@@ -16,10 +16,11 @@ from torch.utils.data import DataLoader
 
 from monai_cxrpair.cohort import Cohort, Split, open_split
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.classifier import build_classifier, fit_head, save_classifier
+from monai_cxrpair.evaluation.classifier import build_classifier, save_classifier
 from monai_cxrpair.evaluation.embedding_store import embed_once
 from monai_cxrpair.evaluation.encoders import FrozenEncoder, check_no_leak, load_encoders, named_files
 from monai_cxrpair.evaluation.give_away import give_away
+from monai_cxrpair.evaluation.head import fit_head
 from monai_cxrpair.evaluation.panels import Evaluated, make_panels
 from monai_cxrpair.evaluation.probe import LinearProbe
 from monai_cxrpair.evaluation.protocols.data import Cases, make_cases
@@ -205,19 +206,18 @@ class LinearEvaluation:
     ) -> tuple[dict[str, Any], LinearProbe]:
         """Train the head on all labels of the training side and save it; the test side only measures it."""
         rows = split.train_rows[np.isin(labels[split.train_rows], (0.0, 1.0))]
-        probe, operating_point = fit_head(
-            embeddings[rows], labels[rows], cohort.codes("patient_id")[rows], seed=self.seed
-        )
+        head = fit_head(embeddings[rows], labels[rows], cohort.codes("patient_id")[rows], seed=self.seed)
+        probe, point = head.probe, head.operating_point
         scores = linear.cases.units.pool(probe.predict_proba(embeddings[linear.test_rows]))
         card = {
             "encoder": name,
             "trained_on": {"radiographs": len(rows), "present": int(labels[rows].sum())},
             "test_auc": auc(linear.test_labels, scores),
-            "operating_point": operating_point,
+            "operating_point": point,
             "at_operating_point": None
-            if operating_point is None
-            else at_threshold(linear.test_labels, scores, operating_point["threshold"], linear.test_patients),
-            "calibration": None,
+            if point is None
+            else at_threshold(linear.test_labels, scores, point["threshold"], linear.test_patients),
+            "calibration": head.calibration,
         }
         save_classifier(
             build_classifier(encoder, probe),

@@ -13,7 +13,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.preprocessing import normalize
 
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.panels.attributes import attributes, view_names
+from monai_cxrpair.evaluation.attributes import attributes, view_names
 from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel
 from monai_cxrpair.evaluation.patient_pairs import bounded_rows
 from monai_cxrpair.evaluation.report.drawing import COLOURS, GREY, MARKERS, legend_name, picture, save

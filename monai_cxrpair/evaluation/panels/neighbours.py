@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import normalize
 
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.evaluation.attributes import attributes, view_names
 from monai_cxrpair.evaluation.give_away import NO_PATIENTS
-from monai_cxrpair.evaluation.panels.attributes import attributes, view_names
 from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel
 from monai_cxrpair.evaluation.panels.thumbnails import thumbnail
 from monai_cxrpair.evaluation.patient_pairs import bounded_rows

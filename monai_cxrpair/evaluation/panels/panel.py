@@ -29,7 +29,7 @@ class Evaluated:
         whole_split: sides of `whole_cohort`.
         split: sides of `cohort`.
         labels: (N,) 1, 0, -1 uncertain, NaN missing, after the policies.
-        dataset: item k is the radiograph of row k: `["image"]` is (1, S', S'') in [0, 1].
+        dataset: item k is the radiograph of row k, `["image"]` its uint8 (1, H, W).
         encoders: name -> network and card; baselines first.
         files: name -> path of the `encoder.pt`, of the trained ones.
         embeddings: name -> float32 (N, F).

@@ -1,4 +1,4 @@
-"""What is known of the radiographs that a panel shows, in words."""
+"""What is known of radiographs, in words."""
 
 from typing import Any
 
@@ -7,25 +7,26 @@ import pandas as pd
 from numpy.typing import NDArray
 
 
-def attributes(table: pd.DataFrame, labels: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-    """Finding, laterality and view position of radiographs, empty where not known.
+def views(table: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """Laterality and view position of radiographs, empty where not known.
 
     Args:
         table: (n rows) of a cohort.
-        labels: (n,) 1, 0, -1 or NaN.
 
     Returns:
-        `finding` (`present`, `absent`), `laterality` (`frontal`, `lateral`) and `view_position` (`AP`, `PA`, of those
-        that are not lateral): (n,) text each.
+        `laterality` (`frontal`, `lateral`) and `view_position` (`AP`, `PA`, of those that are not lateral): (n,) text.
     """
     laterality, position = (table[name].to_numpy(dtype=object) for name in ("laterality", "view_position"))
+    is_position = np.isin(position, ("AP", "PA")) & (laterality != "lateral")
     return {
-        "finding": np.select([labels == 1, labels == 0], ["present", "absent"], default=""),
         "laterality": np.where(np.isin(laterality, ("frontal", "lateral")), laterality, "").astype(str),
-        "view_position": np.where(np.isin(position, ("AP", "PA")) & (laterality != "lateral"), position, "").astype(
-            str
-        ),
+        "view_position": np.where(is_position, position, "").astype(str),
     }
+
+
+def attributes(table: pd.DataFrame, labels: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    """Those of `views`, after `finding`: `present`, `absent` or empty, by labels (n,) of 1, 0, -1 or NaN."""
+    return {"finding": np.select([labels == 1, labels == 0], ["present", "absent"], default=""), **views(table)}
 
 
 def view_names(known: dict[str, NDArray[Any]]) -> NDArray[Any]:

@@ -99,7 +99,7 @@ SETTINGS = {
     "overlay_dir": MAYBE_TEXT,
     "num_workers": _whole(0), "cache_dir": MAYBE_TEXT, "max_unreadable": SHARE,
     "resume": _one_of("auto", True, False), "checkpoint_minutes": NOT_NEGATIVE,
-    "show_radiographs": TRUE_OR_FALSE,
+    "show_radiographs": TRUE_OR_FALSE, "calibrate": TRUE_OR_FALSE,
     "device": Kind("a device that this machine has, such as cpu or cuda", _is_device),
     "compile": TRUE_OR_FALSE, "deterministic": TRUE_OR_FALSE, "views_on": _one_of("auto", "cpu", "device"),
     "finding": TEXT, "label_fraction": _or_null(FRACTIONS),

@@ -29,7 +29,7 @@ def merged(bundle, table, row):
 
 
 def test_there_is_a_list_for_every_table_of_the_paper():
-    assert sorted(path.stem for path in (CONFIGS / "experiments").glob("*.yaml")) == TABLES
+    assert sorted(path.stem for path in (CONFIGS / "experiments").glob("*.yaml")) == ["phantom", *TABLES]
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -79,6 +79,29 @@ def test_where_the_papers_code_includes_the_query_so_do_the_lists(bundle):
 def test_the_headline_of_the_paper_can_be_read_from_the_lists():
     rows = {row["name"]: row["paper"]["linear"][0] for row in read("table1")["rows"] if "paper" in row}
     assert rows["same study"] / rows["ImageNet"] - 1 == pytest.approx(0.144, abs=5e-4)
+
+
+def test_the_phantom_study_has_the_rules_of_table_1_and_the_oracle_with_the_papers_figures(bundle):
+    """Its rows may differ from the tables' in what they share (views, sizes), never in the rule or the figures."""
+    study, rules, figures = read("phantom"), {}, {}
+    for name in ("table1", "table2"):
+        listed = read(name)
+        for row in listed["rows"]:
+            if "overlays" in row:
+                rules[row["name"]] = merged(bundle, listed, row)["pairing"]
+                figures[row["name"]] = row["paper"]["linear"]
+    own = {row["name"]: row for row in study["rows"] if "overlays" in row}
+    assert own.keys() - rules.keys() == {"several positives, decayed"}
+    assert rules.keys() == own.keys() - {"several positives, decayed"}
+    for name in rules:
+        assert merged(bundle, study, own[name])["pairing"] == rules[name]
+        assert own[name]["paper"]["linear"] == figures[name]
+    for row in own.values():
+        config = merged(bundle, study, row)
+        assert config["max_epochs"] >= 100
+        cropped = config["augmentation"]["crop_area"] != [1.0, 1.0]
+        assert cropped == ("random crop" in row["name"])
+        assert config["negatives"]["ignore"] == ("patient" if config["affinity"] else "none")
 
 
 @pytest.mark.parametrize("overlay", sorted((CONFIGS / "pairing").glob("*.yaml")), ids=lambda path: path.stem)

@@ -9,30 +9,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from monai_cxrpair.evaluation.probe import OUT_OF_FOLD, LinearProbe
+from monai_cxrpair.evaluation.probe import OUT_OF_FOLD
 from monai_cxrpair.evaluation.statistics.calibration import recalibration
 
 _EDGE = 1e-7  # a probability of 0 or 1 has no logit
 
 
-def fit_calibration(
-    probe: LinearProbe, embeddings: ArrayLike, labels: ArrayLike, patients: ArrayLike
-) -> dict[str, Any] | None:
+def fit_calibration(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> dict[str, Any] | None:
     """Fit the recalibration on predictions of rows that the model did not learn from.
 
     Args:
-        probe: fitted on these rows.
-        embeddings: (n, F).
         labels: (n,) 0 or 1.
+        scores: (n,) of `LinearProbe.out_of_fold`.
         patients: (n,) codes.
 
     Returns:
-        `slope`, `intercept`, `method`, `source`, `present`, `absent`, for `calibrated`; None where there is too little
-        to learn from, the scores separate the classes, or do not rise with the finding.
+        `slope`, `intercept`, `method`, `source`, `present`, `absent`, for `calibrated`; None where the scores
+        separate the classes, or do not rise with the finding.
     """
-    scores = probe.out_of_fold(embeddings, labels, patients)
-    if scores is None:
-        return None
     present = np.asarray(labels) == 1
     found = recalibration(present, scores, patients)
     if found["slope"] is None or found["slope"] <= 0:  # it would turn the order round

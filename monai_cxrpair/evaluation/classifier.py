@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -90,11 +88,3 @@ def _nested(state: dict[str, Any]) -> dict[str, Any]:
     if any(key.startswith("encoder.") for key in state):
         return state
     return {key if key.startswith("fc.") else f"encoder.{key}": value for key, value in state.items()}
-
-
-def fit_head(
-    embeddings: npt.NDArray[np.float32], labels: npt.NDArray[np.float64], patients: npt.NDArray[np.int64], *, seed: int
-) -> tuple[LinearProbe, dict[str, Any] | None]:
-    """The probe on all labelled radiographs of the training side, and its operating point."""
-    probe = LinearProbe(seed=seed).fit(embeddings, labels, patients)
-    return probe, probe.operating_point(embeddings, labels, patients)

@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader
 
 from monai_cxrpair.cohort import Cohort, Split, open_split
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.calibrate import fit_calibration
-from monai_cxrpair.evaluation.classifier import build_classifier, fit_head, save_classifier
+from monai_cxrpair.evaluation.classifier import build_classifier, save_classifier
 from monai_cxrpair.evaluation.embedding_store import embed_once
 from monai_cxrpair.evaluation.encoders import FrozenEncoder, check_no_leak, load_encoders, named_files
 from monai_cxrpair.evaluation.give_away import give_away
+from monai_cxrpair.evaluation.head import fit_head
 from monai_cxrpair.evaluation.input_check import training_statistics
 from monai_cxrpair.evaluation.panels import Evaluated, make_panels
 from monai_cxrpair.evaluation.probe import LinearProbe
@@ -29,9 +29,9 @@ from monai_cxrpair.evaluation.protocols.labels import apply_policy
 from monai_cxrpair.evaluation.protocols.plan import Outcomes, ProtocolPlan
 from monai_cxrpair.evaluation.protocols.runner import ProtocolResult
 from monai_cxrpair.evaluation.protocols.summary import add_protocols
+from monai_cxrpair.evaluation.report.curves import curve_bands
 from monai_cxrpair.evaluation.report.page import write_report
 from monai_cxrpair.evaluation.report.results import results_dict, text_table, write_results, write_text
-from monai_cxrpair.evaluation.report.roc import roc_band
 from monai_cxrpair.evaluation.statistics.auc import auc
 from monai_cxrpair.evaluation.statistics.operating import at_threshold
 from monai_cxrpair.evaluation.statistics.subgroups import standard_subgroups
@@ -165,7 +165,7 @@ class LinearEvaluation:
         for name, figures in give_away(embeddings, cohort, split, seed=self.seed).items():
             results["encoders"][name]["gives_away"] = figures
         self._write_predictions(cohort, cases, outcomes)
-        bands = {name: roc_band(linear.test_labels, s, linear.test_patients) for name, s in linear.scores.items()}
+        bands = {name: curve_bands(linear.test_labels, s, linear.test_patients) for name, s in linear.scores.items()}
         # A panel may fail; what was measured is safe before it.
         write_results(results, self.output_dir / "results.json")
         panels = make_panels(
@@ -183,13 +183,15 @@ class LinearEvaluation:
                 linear=linear,
                 chosen=chosen,
                 probe=probe,
+                subset=self.subset,
                 show_radiographs=self.show_radiographs,
                 seed=self.seed,
                 device=self.device,
             ),
             out_dir=self.output_dir,
         )
-        report = write_report(results, out_dir=self.output_dir, roc=bands, panels=panels)
+        roc, pr = ({name: band[kind] for name, band in bands.items()} for kind in ("roc", "pr"))
+        report = write_report(results, out_dir=self.output_dir, roc=roc, pr=pr, panels=panels)
         logger.info("results\n%s", text_table(results, report=report))
         return results
 
@@ -205,21 +207,18 @@ class LinearEvaluation:
     ) -> tuple[dict[str, Any], LinearProbe]:
         """Train the head on all labels of the training side and save it; the test side only measures it."""
         rows = split.train_rows[np.isin(labels[split.train_rows], (0.0, 1.0))]
-        probe, operating_point = fit_head(
-            embeddings[rows], labels[rows], cohort.codes("patient_id")[rows], seed=self.seed
-        )
+        head = fit_head(embeddings[rows], labels[rows], cohort.codes("patient_id")[rows], seed=self.seed)
+        probe, point = head.probe, head.operating_point
         scores = linear.cases.units.pool(probe.predict_proba(embeddings[linear.test_rows]))
         card = {
             "encoder": name,
             "trained_on": {"radiographs": len(rows), "present": int(labels[rows].sum())},
             "test_auc": auc(linear.test_labels, scores),
-            "operating_point": operating_point,
+            "operating_point": point,
             "at_operating_point": None
-            if operating_point is None
-            else at_threshold(linear.test_labels, scores, operating_point["threshold"], linear.test_patients),
-            "calibration": fit_calibration(
-                probe, embeddings[rows], labels[rows], cohort.codes("patient_id")[rows]
-            ),
+            if point is None
+            else at_threshold(linear.test_labels, scores, point["threshold"], linear.test_patients),
+            "calibration": head.calibration,
         }
         save_classifier(
             build_classifier(encoder, probe),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from monai_cxrpair.cohort import Cohort, Split
 from monai_cxrpair.evaluation.attribute_probe import attribute_probe
+from monai_cxrpair.evaluation.attributes import views
 from monai_cxrpair.evaluation.patient_pairs import Side
 from monai_cxrpair.evaluation.reidentify import reidentification
 
@@ -51,20 +52,16 @@ def give_away(
         )
     else:
         identity = {name: {"not_measured": NO_PATIENTS} for name in embeddings}
-    laterality, position = (table[name].to_numpy(dtype=object) for name in ("laterality", "view_position"))
-    views = {
-        "laterality": np.where(np.isin(laterality, ("frontal", "lateral")), laterality, ""),
-        "view_position": np.where(np.isin(position, ("AP", "PA")) & (laterality != "lateral"), position, ""),
-    }
+    seen = views(table)
     sites = {name: table[name].fillna("").astype(str).to_numpy(dtype=object) for name in SITE_COLUMNS if name in table}
     probed = {
         name: attribute_probe(embeddings, values, patients, split.train_rows, test, seed=seed)
-        for name, values in (views | sites).items()
+        for name, values in (seen | sites).items()
     }
     found = {
         name: {
             "reidentification": identity[name],
-            "view": {kind: probed[kind][name] for kind in views},
+            "view": {kind: probed[kind][name] for kind in seen},
             "site": {kind: probed[kind][name] for kind in sites} if sites else {"not_measured": NO_SITE},
         }
         for name in embeddings

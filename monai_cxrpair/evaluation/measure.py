@@ -19,6 +19,7 @@ from monai_cxrpair.evaluation.statistics.calibration import (
     expected_calibration_error,
     recalibration,
     reliability,
+    with_temperature,
 )
 from monai_cxrpair.evaluation.statistics.decision import decision_curve
 from monai_cxrpair.evaluation.statistics.delong import delong
@@ -63,11 +64,13 @@ def measure_within(
     scores: Scores,
     weights: Weights,
     repeats: Weights,
+    *,
+    what: str = "radiographs",
 ) -> dict[str, Any]:
-    """The AUC inside a subgroup, its `radiographs`, `patients` and `present`, or why it was `not_measured`."""
+    """The AUC inside a subgroup, its `radiographs` (`studies`), `patients`, `present`, or why it was `not_measured`."""
     inside, who = present[mask], patients[mask]
-    counts = {"radiographs": len(inside), "patients": len(np.unique(who)), "present": int(inside.sum())}
-    reason = too_few(inside, who)
+    counts = {what: len(inside), "patients": len(np.unique(who)), "present": int(inside.sum())}
+    reason = too_few(inside, who, what=what)
     if reason is not None:
         return {"not_measured": reason, **counts}
     figures, samples = measure_auc(inside, scores[:, mask], weights[:, mask], repeats)
@@ -110,6 +113,37 @@ def measure_rest(
         if thresholds is None
         else {rule: _operate(present, patients, scores, t, weights, repeats) for rule, t in thresholds.items()},
         "variance": _variance(present, patients, scores),
+    }
+
+
+def measure_calibrated(
+    present: NDArray[np.bool_],
+    patients: NDArray[np.int64],
+    scores: Scores,
+    weights: Weights,
+    repeats: Weights,
+    temperatures: Sequence[float] | None,
+) -> dict[str, Any]:
+    """The same probabilities, each draw's at its own temperature. Their order stays, so only these figures change.
+
+    Args:
+        present: (N,) labels.
+        patients: (N,) codes.
+        scores: (D, N) probabilities, one row for each draw.
+        weights: (R, N) of the test rows.
+        repeats: (R, D) of the draws.
+        temperatures: of each draw, fitted inside it; None where there were too few labels.
+
+    Returns:
+        `temperatures`, `calibration` and `decision`, or why it was `not_measured`.
+    """
+    if temperatures is None:
+        return {"not_measured": "a draw has too few labels, or all of a class of one patient, to fit a temperature"}
+    scaled = np.stack([with_temperature(row, t) for row, t in zip(scores, temperatures, strict=True)])
+    return {
+        "temperatures": list(temperatures),
+        "calibration": _calibration(present, patients, scaled, weights, repeats),
+        "decision": _decision(present, scaled),
     }
 
 

@@ -14,7 +14,6 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.statistics.operating import youden_threshold
 
 # Inverse penalty of scikit-learn for 20 to 400 labels and 512 standardised features. Measured on 18 settings of the two
 # NIH sets (random-convolution, pixel and label-bearing features, 50 to 400 labels, 12 draws each): mean AUC 0.739 and
@@ -106,44 +105,11 @@ class LinearProbe:
             raise CxrPairError("LinearProbe: call fit before predict_proba or as_linear")
         return self._linear
 
-    def operating_point(
-        self, embeddings: ArrayLike, labels: ArrayLike, patients: ArrayLike
-    ) -> dict[str, object] | None:
-        """Where to call a radiograph positive, from rows that the model did not learn from.
-
-        The threshold maximises Youden's index (sensitivity + specificity - 1) over patient-grouped out-of-fold
-        predictions with the penalty of `fit`, on the same rows as `fit`. Sensitivity and specificity there are
-        slightly optimistic, as the threshold was chosen on them.
-
-        Args:
-            embeddings: (n, F) the rows given to `fit`.
-            labels: (n,).
-            patients: (n,).
-
-        Returns:
-            `threshold`, `sensitivity`, `specificity` in [0, 1], `rule`, `source`, `present`, `absent`; None where
-            there are fewer than ten rows of a class or only one patient of it.
-        """
-        scores = self.out_of_fold(embeddings, labels, patients)
-        if scores is None:
-            return None
-        present = np.asarray(labels) == 1
-        threshold = youden_threshold(present, scores)
-        called = scores >= threshold
-        return {
-            "threshold": threshold,
-            "sensitivity": float(called[present].mean()),
-            "specificity": float((~called)[~present].mean()),
-            "rule": "youden",
-            "source": OUT_OF_FOLD,
-            "present": int(present.sum()),
-            "absent": int((~present).sum()),
-        }
-
     def out_of_fold(self, embeddings: ArrayLike, labels: ArrayLike, patients: ArrayLike) -> NDArray[np.float64] | None:
         """Probabilities of the rows given to `fit`, each from a model that saw no row of the same patient.
 
-        They are the validation side of a draw: thresholds are chosen on them without a label beyond the draw's.
+        They are the validation side of a draw: thresholds and temperatures are chosen on them without a label from
+        elsewhere.
 
         Args:
             embeddings: (n, F) the rows given to `fit`.
@@ -156,7 +122,7 @@ class LinearProbe:
         """
         x, y, groups = _checked(embeddings, labels, patients)
         if self.c is None:
-            raise CxrPairError("LinearProbe: call fit before operating_point or out_of_fold")
+            raise CxrPairError("LinearProbe: call fit before out_of_fold")
         logits = self._out_of_fold(x, y, groups, self.c)
         return None if logits is None else _sigmoid(logits)
 

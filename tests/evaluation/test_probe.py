@@ -57,7 +57,7 @@ def test_a_draw_with_fewer_than_ten_of_a_class_falls_back_to_the_default():
     x, y, patients = sample(np.random.default_rng(0), n=24)
     probe = LinearProbe(c=None).fit(x, y, patients)
     assert (probe.c, probe.c_source) == (DEFAULT_C, "fixed")
-    assert probe.operating_point(x, y, patients) is None
+    assert probe.out_of_fold(x, y, patients) is None
 
 
 def test_a_class_that_sits_in_one_patient_cannot_be_cross_validated():
@@ -65,25 +65,7 @@ def test_a_class_that_sits_in_one_patient_cannot_be_cross_validated():
     patients = np.where(y == 1, 0, 1 + np.arange(len(y)))
     probe = LinearProbe(c=None).fit(x, y, patients)
     assert probe.c_source == "fixed"
-    assert probe.operating_point(x, y, patients) is None
-
-
-def test_the_operating_point_is_where_youdens_index_is_largest_on_out_of_fold_rows():
-    x, y, patients = sample(np.random.default_rng(1), signal=3)
-    probe = LinearProbe().fit(x, y, patients)
-    logits = probe._out_of_fold(x.astype(float), y == 1, patients, probe.c)
-    scores = 1 / (1 + np.exp(-logits))
-
-    point = probe.operating_point(x, y, patients)
-
-    def youden(threshold):
-        return (scores[y == 1] >= threshold).mean() + (scores[y == 0] < threshold).mean() - 1
-
-    assert youden(point["threshold"]) == pytest.approx(max(youden(t) for t in scores))
-    assert point["sensitivity"] == pytest.approx((scores[y == 1] >= point["threshold"]).mean())
-    assert point["specificity"] == pytest.approx((scores[y == 0] < point["threshold"]).mean())
-    assert (point["rule"], point["present"], point["absent"]) == ("youden", 40, 80)
-    assert 0 < point["threshold"] < 1
+    assert probe.out_of_fold(x, y, patients) is None
 
 
 def test_out_of_fold_predictions_never_saw_the_patient():

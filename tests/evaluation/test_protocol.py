@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, recall_score, roc_auc_score
 
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.evaluation.head import operating_point
 from monai_cxrpair.evaluation.probe import LinearProbe
 from monai_cxrpair.evaluation.protocol import linear_protocol
 from monai_cxrpair.evaluation.statistics.bootstrap import draw_weights, paired_p, patient_weights
@@ -231,7 +232,7 @@ def test_thresholds_are_chosen_in_the_draw_and_measured_on_the_test_side():
             probe = LinearProbe(seed=7).fit(table[rows], labels[rows], who[rows])
             held = probe.out_of_fold(table[rows], labels[rows], who[rows])
             if rule == "Youden":
-                assert threshold == probe.operating_point(table[rows], labels[rows], who[rows])["threshold"]
+                assert threshold == operating_point(labels[rows], held)["threshold"]
             else:
                 assert (held >= threshold)[labels[rows] == 1].mean() >= 0.95 - 1e-12
             shares.append(recall_score(result.test_labels, row >= threshold))

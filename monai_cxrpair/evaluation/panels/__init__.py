@@ -4,6 +4,15 @@ import logging
 from pathlib import Path
 
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.evaluation.panels import (
+    cohort_flow,
+    embedding_map,
+    gallery,
+    grad_cam,
+    neighbours,
+    pairing,
+    training_curves,
+)
 from monai_cxrpair.evaluation.panels.panel import Evaluated, Maker, Panel
 
 __all__ = ["PANELS", "Evaluated", "Panel", "make_panels"]
@@ -11,7 +20,15 @@ __all__ = ["PANELS", "Evaluated", "Panel", "make_panels"]
 logger = logging.getLogger(__name__)
 
 # In the order of the page.
-PANELS: dict[str, Maker] = {}
+PANELS: dict[str, Maker] = {
+    "embedding_map": embedding_map.make,
+    "neighbours": neighbours.make,
+    "grad_cam": grad_cam.make,
+    "gallery": gallery.make,
+    "cohort_flow": cohort_flow.make,
+    "pairing": pairing.make,
+    "training_curves": training_curves.make,
+}
 
 
 def make_panels(evaluated: Evaluated, *, out_dir: Path) -> dict[str, Panel]:

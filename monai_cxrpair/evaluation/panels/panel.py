@@ -29,13 +29,14 @@ class Evaluated:
         whole_split: sides of `whole_cohort`.
         split: sides of `cohort`.
         labels: (N,) 1, 0, -1 uncertain, NaN missing, after the policies.
-        dataset: item k is the radiograph of row k: `["image"]` is (1, S', S'') in [0, 1].
+        dataset: item k is the radiograph of row k, `["image"]` its uint8 (1, H, W).
         encoders: name -> network and card; baselines first.
         files: name -> path of the `encoder.pt`, of the trained ones.
         embeddings: name -> float32 (N, F).
         linear: the linear probe at the first size: scores of the test side for each draw.
         chosen: name of the encoder that the classifier is made from.
         probe: the classifier's head, trained on all labels of the training side.
+        subset: the filter that made `cohort` of `whole_cohort`, or None.
         show_radiographs: false: no picture may show a radiograph, so that the report can be sent around.
         seed: of whatever is drawn.
         device: to run networks on.
@@ -54,6 +55,7 @@ class Evaluated:
     linear: ProtocolResult
     chosen: str
     probe: LinearProbe
+    subset: str | None = None
     show_radiographs: bool = True
     seed: int = 0
     device: torch.device | str = "cpu"

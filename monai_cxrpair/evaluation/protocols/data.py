@@ -49,10 +49,9 @@ class Cases:
         units = make_units(scored, self.labels, self.patients, self.studies, aggregate=self.aggregate)
         object.__setattr__(self, "units", units)
         if units.present.all() or not units.present.any():
-            what = "radiographs" if self.aggregate == "image" else "studies"
             raise CxrPairError(
-                f"the test side has {len(units.present)} labelled {what}, {int(units.present.sum())} with the finding: "
-                "both classes are needed; choose another `finding`, `subset` or split"
+                f"the test side has {len(units.present)} labelled {units.what}, {int(units.present.sum())} with the "
+                "finding: both classes are needed; choose another `finding`, `subset` or split"
             )
 
     def units_of(self, rows: NDArray[np.int64]) -> Units:

@@ -49,6 +49,7 @@ class ProtocolPlan:
         draws: random draws of each size.
         aggregate: `image`, `study_max` or `study_mean`.
         uncertain, blank: see `apply_policy`.
+        calibrate: see `run_protocol`.
         seed: of draws, learners and bootstrap.
 
     Raises:
@@ -70,6 +71,7 @@ class ProtocolPlan:
         aggregate: str = "image",
         uncertain: str = "ignore",
         blank: str = "ignore",
+        calibrate: bool = False,
         seed: int = 0,
     ) -> None:
         self.protocols = [protocols] if isinstance(protocols, str) else list(protocols)
@@ -91,7 +93,7 @@ class ProtocolPlan:
         _check_word("aggregate", aggregate, AGGREGATES)
         apply_policy([], uncertain=uncertain, blank=blank)
         self.draw_by, self.draws, self.aggregate, self.seed = draw_by, draws, aggregate, seed
-        self.uncertain, self.blank = uncertain, blank
+        self.uncertain, self.blank, self.calibrate = uncertain, blank, calibrate
 
     def draw(self, cohort: Cohort, split: Split, cases: Cases, finding: str) -> tuple[dict[str, LabelDraws], Any]:
         """The draws of each size, as positions in the train rows; and what `file_draws` counted, None without files.
@@ -132,7 +134,7 @@ class ProtocolPlan:
             outcomes[protocol] = {
                 size.key: run_protocol(
                     protocol, learner, list(encoders), cases, drawn[size.key], seed=self.seed,
-                    label_fraction=size.fraction,
+                    label_fraction=size.fraction, calibrate=self.calibrate,
                 )
                 for size in self.sizes
             }  # fmt: skip

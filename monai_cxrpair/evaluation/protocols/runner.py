@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from monai_cxrpair.cohort.split.draws import LabelDraws
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.measure import has_variance, measure_auc, measure_rest, measure_within
+from monai_cxrpair.evaluation.measure import has_variance, measure_auc, measure_calibrated, measure_rest, measure_within
 from monai_cxrpair.evaluation.protocols.data import Cases
 from monai_cxrpair.evaluation.protocols.learned import Learned, Learner
 from monai_cxrpair.evaluation.statistics.bootstrap import draw_weights, patient_weights
+from monai_cxrpair.evaluation.statistics.calibration import fit_temperature
 from monai_cxrpair.evaluation.statistics.compare import compare_bootstrap, compare_delong, holm
 from monai_cxrpair.evaluation.statistics.operating import SENSITIVITY, sensitivity_threshold, youden_threshold
 
@@ -65,6 +66,7 @@ def run_protocol(
     seed: int,
     replicates: int = REPLICATES,
     label_fraction: float | None = None,
+    calibrate: bool = False,
 ) -> ProtocolResult:
     """Compare encoders under one protocol.
 
@@ -83,6 +85,8 @@ def run_protocol(
         seed: of the replicates.
         replicates: bootstrap replicates.
         label_fraction: what was asked for, for the report; None where it was no fraction.
+        calibrate: measure the probabilities after temperature scaling too, as `calibrated` of each encoder; the
+            temperature of a draw is fitted on what was held out inside it, never on the test side.
 
     Returns:
         The figures, and the scores behind them.
@@ -101,8 +105,11 @@ def run_protocol(
         learned = learner.learn(name, draw_rows, units.rows)
         scores[name] = units.pool(learned.scores)
         figures[name], samples[name] = measure_auc(units.present, scores[name], weights, repeats)
-        thresholds = _thresholds(learned, cases)
-        figures[name] |= measure_rest(units.present, units.patients, scores[name], weights, repeats, thresholds)
+        held_out = _held_out(learned, cases)
+        tested = (units.present, units.patients, scores[name], weights, repeats)
+        figures[name] |= measure_rest(*tested, _thresholds(held_out))
+        if calibrate:
+            figures[name]["calibrated"] = measure_calibrated(*tested, _temperatures(held_out))
         figures[name] |= learned.details
         if cases.subgroups:
             figures[name]["subgroups"] = _subgroups(learned.scores, cases, weights, repeats)
@@ -114,6 +121,7 @@ def run_protocol(
         protocol={
             "label_fraction": label_fraction,
             **_describe(drawn, cases),
+            "calibrate": calibrate,
             "seed": seed,
             "replicates": replicates,
             "replicates_dropped": dropped,
@@ -136,23 +144,39 @@ def _subgroups(
     for name, mask in cases.subgroups.items():
         inside = mask[units.rows]
         pooled = units.pool(scores, inside)
-        found[name] = measure_within(units.within(inside), units.present, units.patients, pooled, weights, repeats)
+        tested = (units.present, units.patients, pooled, weights, repeats)
+        found[name] = measure_within(units.within(inside), *tested, what=units.what)
     return found
 
 
-def _thresholds(learned: Learned, cases: Cases) -> dict[str, list[float]] | None:
-    """Rule -> threshold of each draw, on predictions held out inside it; None where any draw has too few labels."""
-    chosen: dict[str, list[float]] = {f"sensitivity {SENSITIVITY:.0%}": [], "Youden": []}
+def _held_out(learned: Learned, cases: Cases) -> list[tuple[NDArray[np.bool_], NDArray[np.float64]]] | None:
+    """Labels and predictions, as units, of what each draw held out; None where any draw has too few labels."""
+    found = []
     for held in learned.held_out:
         if held is None:
             return None
         rows, scores = held
         order = np.argsort(rows)
         units = cases.units_of(rows)
-        pooled = units.pool(scores[order[np.searchsorted(rows[order], units.rows)]])
-        for rule, threshold in zip(chosen, (sensitivity_threshold, youden_threshold), strict=True):
-            chosen[rule].append(threshold(units.present, pooled))
-    return chosen
+        found.append((units.present, units.pool(scores[order[np.searchsorted(rows[order], units.rows)]])))
+    return found
+
+
+def _thresholds(
+    held_out: Sequence[tuple[NDArray[np.bool_], NDArray[np.float64]]] | None,
+) -> dict[str, list[float]] | None:
+    """Rule -> threshold of each draw."""
+    if held_out is None:
+        return None
+    rules = {f"sensitivity {SENSITIVITY:.0%}": sensitivity_threshold, "Youden": youden_threshold}
+    return {name: [rule(present, scores) for present, scores in held_out] for name, rule in rules.items()}
+
+
+def _temperatures(held_out: Sequence[tuple[NDArray[np.bool_], NDArray[np.float64]]] | None) -> list[float] | None:
+    """Temperature of each draw; None where any has, as studies, one class only."""
+    if held_out is None or any(present.all() or not present.any() for present, _ in held_out):
+        return None
+    return [fit_temperature(present, scores) for present, scores in held_out]
 
 
 def _compare(

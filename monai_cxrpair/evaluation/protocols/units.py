@@ -30,6 +30,11 @@ class Units:
     aggregate: str
     disagreeing: int
 
+    @property
+    def what(self) -> str:
+        """What is tested, in the plural."""
+        return "radiographs" if self.aggregate == "image" else "studies"
+
     def pool(self, scores: NDArray[np.float64], within: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
         """Scores of the units.
 

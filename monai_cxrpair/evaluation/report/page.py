@@ -1,6 +1,8 @@
 """`report.html`: one file that opens from a file share, without network or scripts, and prints."""
 
 import base64
+import html
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -9,11 +11,26 @@ from typing import Any
 from monai_cxrpair.cohort.describe.page import environment as page_environment
 from monai_cxrpair.evaluation.panels.panel import Panel
 from monai_cxrpair.evaluation.report import results as fmt
+from monai_cxrpair.evaluation.report.checklist import make_checklist, write_checklist
+from monai_cxrpair.evaluation.report.curves import draw_pr, draw_roc
 from monai_cxrpair.evaluation.report.learning_curve import draw_learning_curve
 from monai_cxrpair.evaluation.report.pictures import draw_decision, draw_forest, draw_reliability
-from monai_cxrpair.evaluation.report.roc import draw_roc
-from monai_cxrpair.evaluation.report.words import compared, facts, forecast, human, label, unbroken, value, verdict
+from monai_cxrpair.evaluation.report.words import (
+    compared,
+    facts,
+    forecast,
+    human,
+    label,
+    learned_from,
+    limitations,
+    unbroken,
+    unit,
+    value,
+    verdict,
+)
 
+_HEADING = re.compile(r"<h2>(.*?)</h2>", re.DOTALL)
+_CONTENTS, _CHECKLIST = "<!-- contents -->", "<!-- checklist -->"
 _KINDS = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg"}
 
 
@@ -22,16 +39,18 @@ def write_report(
     *,
     out_dir: Path,
     roc: Mapping[str, Mapping[str, Any]] | None = None,
+    pr: Mapping[str, Mapping[str, Any]] | None = None,
     panels: Mapping[str, Panel] | None = None,
 ) -> Path:
-    """Write `results.json`, `report.html` and the pictures: `roc`, `reliability`, `decision`, `forest`, PNG and SVG.
+    """Write `results.json`, `report.html` and the pictures (`roc`, `pr`, `reliability`, `forest`, ...), PNG and SVG.
 
-    Every number in the report stands in `results.json`, the ROC curves (key `roc`) and the panels (`panels`) too.
+    Every number in the report stands in `results.json`, the curves (keys `roc` and `pr`) and the panels (`panels`) too.
 
     Args:
         results: as `results_dict` makes it; keys that are absent leave their section out.
         out_dir: folder, created where absent.
-        roc: encoder -> `roc_band(...)`; None: no picture.
+        roc: encoder -> `roc` of `curve_bands(...)`; None: no picture.
+        pr: encoder -> `pr` of `curve_bands(...)`; None: no picture.
         panels: name -> panel, as `make_panels` makes them.
 
     Returns:
@@ -41,7 +60,10 @@ def write_report(
     # The report shows what is in the file, so it is made from the very same values.
     panels = panels or {}
     figures = {name: panel.figures for name, panel in panels.items()}
-    data = fmt.plain({**results, **({"roc": roc} if roc else {}), "panels": figures})
+    bands = {key: found for key, found in (("roc", roc), ("pr", pr)) if found}
+    data = fmt.plain({**results, **bands, "panels": figures})
+    data["checklist"] = make_checklist(data)
+    write_checklist(data["checklist"], out_dir / "checklist.csv")
     fmt.write_results(data, out_dir / "results.json")
     files = _draw(data, out_dir)
     for panel in panels.values():
@@ -50,6 +72,7 @@ def write_report(
     environment = page_environment(Path(__file__).parent / "templates")
     environment.filters.update(
         number=fmt.number,
+        percent=fmt.percent,
         interval=fmt.interval,
         p_value=fmt.p_value,
         label=label,
@@ -66,13 +89,36 @@ def write_report(
         forecast=forecast,
         others=[name for name in data.get("protocols", {}) if name != "linear"],
         scale=_Scale(data),
+        unit=unit(data),
+        units={"radiograph": "radiographs", "study": "studies"}[unit(data)],
+        learned_from=learned_from,
+        limitations=limitations(data),
         facts=facts,
         subgroups=_subgroups(data),
         classifier_facts={k: v for k, v in (data.get("classifier") or {}).items() if k != "at_operating_point"},
     )
+    page, sections = _with_anchors(page)
+    # Both name the sections that are on the page, so they come last. No other text can hold these marks: it is escaped.
+    for mark, part in ((_CONTENTS, "contents.html.j2"), (_CHECKLIST, "checklist.html.j2")):
+        anchors = {title: anchor for anchor, title in sections}
+        page = page.replace(mark, environment.get_template(part).render(r=data, sections=sections, anchors=anchors))
     report = out_dir / "report.html"
     fmt.write_text(page + "\n", report)
     return report
+
+
+def _with_anchors(page: str) -> tuple[str, list[tuple[str, str]]]:
+    """Give every heading of the second level an id; the page, and the id and text of each."""
+    found: list[tuple[str, str]] = []
+
+    def give(heading: re.Match[str]) -> str:
+        text = html.unescape(" ".join(re.sub(r"<[^>]*>", "", heading[1]).split()))
+        slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+        anchor = slug if slug not in dict(found) else f"{slug}-{len(found)}"
+        found.append((anchor, text))
+        return f'<h2 id="{anchor}">{heading[1]}</h2>'
+
+    return _HEADING.sub(give, page), found
 
 
 def _draw(data: Mapping[str, Any], out_dir: Path) -> dict[str, Path]:
@@ -82,9 +128,16 @@ def _draw(data: Mapping[str, Any], out_dir: Path) -> dict[str, Path]:
     if data.get("roc"):
         aucs = {name: fmt.number(linear["auc_mean"]) for name, linear in figures.items()}
         files["roc"] = draw_roc(data["roc"], aucs, out_dir=out_dir)
+    if data.get("pr"):
+        areas = {name: fmt.number(linear["pr_auc"]["mean"]) for name, linear in figures.items() if "pr_auc" in linear}
+        files["pr"] = draw_pr(data["pr"], areas, out_dir=out_dir)
     if all("calibration" in linear for linear in figures.values()):
         files["reliability"] = draw_reliability(figures, out_dir=out_dir)
-        files["decision"] = draw_decision(figures, out_dir=out_dir)
+        files["decision"] = draw_decision(figures, out_dir=out_dir, unit=unit(data))
+    scaled = {name: linear.get("calibrated", {}) for name, linear in figures.items()}
+    if all("calibration" in after for after in scaled.values()):
+        files["reliability_scaled"] = draw_reliability(scaled, out_dir=out_dir, stem="reliability_scaled")
+        files["decision_scaled"] = draw_decision(scaled, out_dir=out_dir, unit=unit(data), stem="decision_scaled")
     for protocol, curve in data.get("learning_curve", {}).items():
         stem = "learning_curve" if protocol == "linear" else f"learning_curve_{protocol}"
         files[stem] = draw_learning_curve(curve["encoders"], out_dir=out_dir, stem=stem)

@@ -9,12 +9,15 @@ import numpy as np
 from monai_cxrpair.evaluation.report.drawing import COLOURS, GREY, MARKERS, STYLES, legend_name, picture, save, tidy
 
 
-def draw_reliability(encoders: Mapping[str, Mapping[str, Any]], *, out_dir: Path) -> tuple[Path, Path]:
-    """Write `reliability.png` and `.svg`: observed share against predicted probability.
+def draw_reliability(
+    encoders: Mapping[str, Mapping[str, Any]], *, out_dir: Path, stem: str = "reliability"
+) -> tuple[Path, Path]:
+    """Write `<stem>.png` and `.svg`: observed share against predicted probability.
 
     Args:
         encoders: name -> its figures with `calibration.bins`.
         out_dir: an existing folder.
+        stem: of the file names.
 
     Returns:
         The two paths.
@@ -38,15 +41,19 @@ def draw_reliability(encoders: Mapping[str, Mapping[str, Any]], *, out_dir: Path
         axes.set_ylabel("share with the finding")
         tidy(axes)
         axes.legend(loc="upper left", framealpha=0.9, edgecolor="#D5DAE0", fontsize=9)
-        return save(figure, out_dir, "reliability")
+        return save(figure, out_dir, stem)
 
 
-def draw_decision(encoders: Mapping[str, Mapping[str, Any]], *, out_dir: Path) -> tuple[Path, Path]:
-    """Write `decision.png` and `.svg`: net benefit of each encoder, of treating all and none.
+def draw_decision(
+    encoders: Mapping[str, Mapping[str, Any]], *, out_dir: Path, unit: str = "radiograph", stem: str = "decision"
+) -> tuple[Path, Path]:
+    """Write `<stem>.png` and `.svg`: net benefit of each encoder, of treating all and none.
 
     Args:
         encoders: name -> its figures with `decision`.
         out_dir: an existing folder.
+        unit: radiograph or study, whichever is tested.
+        stem: of the file names.
 
     Returns:
         The two paths.
@@ -65,10 +72,10 @@ def draw_decision(encoders: Mapping[str, Mapping[str, Any]], *, out_dir: Path) -
         # What falls far below 0 is worthless; how far does not matter.
         axes.set(xlim=(0, 1), ylim=(-0.25 * top, 1.08 * top))
         axes.set_xlabel("probability from which one would act")
-        axes.set_ylabel("net benefit per radiograph")
+        axes.set_ylabel(f"net benefit per {unit}")
         tidy(axes)
         axes.legend(loc="upper right", framealpha=0.9, edgecolor="#D5DAE0", fontsize=9)
-        return save(figure, out_dir, "decision")
+        return save(figure, out_dir, stem)
 
 
 def forest_data(encoders: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -78,11 +85,10 @@ def forest_data(encoders: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any
         encoders: name -> its figures with `auc_mean`, `ci95` and `subgroups`.
 
     Returns:
-        A row each: `group`, `radiographs` and `present` (None for everybody), `encoders`: name -> `auc`, `ci95`.
+        A row each: `group`, `tested` (radiographs or studies) and `present` (None for everybody), `encoders`: name ->
+        `auc`, `ci95`.
     """
-    rows: list[dict[str, Any]] = [
-        {"group": "everybody", "radiographs": None, "present": None, "encoders": _aucs(encoders)}
-    ]
+    rows: list[dict[str, Any]] = [{"group": "everybody", "tested": None, "present": None, "encoders": _aucs(encoders)}]
     first = next(iter(encoders.values()))
     for group, counts in first.get("subgroups", {}).items():
         measured = _aucs({name: linear["subgroups"][group] for name, linear in encoders.items()})
@@ -90,7 +96,7 @@ def forest_data(encoders: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any
             rows.append(
                 {
                     "group": group,
-                    "radiographs": counts["radiographs"],
+                    "tested": counts["studies" if "studies" in counts else "radiographs"],
                     "present": counts["present"],
                     "encoders": measured,
                 }
@@ -147,4 +153,4 @@ def _aucs(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]
 def _row_label(row: Mapping[str, Any]) -> str:
     """Name and, below it, how many have the finding."""
     name = legend_name(row["group"])
-    return name if row["radiographs"] is None else f"{name}\n{row['present']} of {row['radiographs']}"
+    return name if row["tested"] is None else f"{name}\n{row['present']} of {row['tested']}"

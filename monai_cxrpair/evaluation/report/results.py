@@ -149,6 +149,11 @@ def number(value: float | None, *, sign: bool = False) -> str:
     return f"{value:+.3f}" if sign else f"{value:.3f}"
 
 
+def percent(share: float | None, *, digits: int = 1) -> str:
+    """A share as a number of per cent, without the sign; a dash where there is none."""
+    return "–" if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f}"
+
+
 def interval(entry: Mapping[str, Any], *, sign: bool = False) -> str:
     """`0.712 to 0.801`: a dash between two signed numbers would be misread."""
     if entry["ci95"] is None:

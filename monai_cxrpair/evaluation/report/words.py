@@ -17,7 +17,11 @@ _LABELS = {
     "radiographs_per_draw": "labelled radiographs in a draw, least and most",
     "studies_per_draw": "labelled studies in a draw",
     "tested": "tested radiographs or studies",
+    "calibrate": "temperature scaling",
     "level": "tested per",
+    "knn": "kNN",
+    "fine_tune": "fine-tuning",
+    "linear": "linear probe",
     "c": "inverse penalty",
     "labelled_studies": "labelled studies to draw from",
     "sha256": "SHA-256",
@@ -55,13 +59,56 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
+def unit(results: Mapping[str, Any]) -> str:
+    """What is tested, `radiograph` or `study`."""
+    return "radiograph" if results.get("protocol", {}).get("level", "image") == "image" else "study"
+
+
+def learned_from(protocol: Mapping[str, Any]) -> str:
+    """What the probe learned from, in words.
+
+    Args:
+        protocol: of `results.json`, that of the first size.
+    """
+    of = "radiographs" if protocol.get("draw_by") == "radiograph" else "studies"
+    if protocol.get("label_fraction") is not None:
+        text = f"{value(100 * protocol['label_fraction'])} % of the labelled {of} of the training side"
+    elif protocol.get("draws_from") == "files":
+        low, high = protocol["radiographs_per_draw"]
+        text = f"{value(low)}{f' to {value(high)}' if high > low else ''} labelled radiographs"
+    else:
+        text = f"{value(protocol['studies_per_draw'])} labelled studies"
+    draws = f"{value(protocol['draws'])} draw{'s' if protocol['draws'] != 1 else ''}"
+    if protocol.get("draws_from") == "files":
+        return f"{text}, in {draws} that the user gave"
+    return f"{text}, in {draws} of {'single radiographs' if of == 'radiographs' else 'whole patients'}"
+
+
+def limitations(results: Mapping[str, Any]) -> list[str]:
+    """What these figures cannot tell; only what holds for this run."""
+    encoders = results["encoders"]
+    said = ["Research use only. Not a medical device; not validated for diagnosis."]
+    if any("format" in entry.get("card", {}) for entry in encoders.values()):
+        said.append(
+            "Each encoder file is one pre-training run: how much another seed would change is not in these intervals."
+        )
+    if any(entry["linear"].get("subgroups") for entry in encoders.values()):
+        said.append(
+            "Subgroup figures are many and small: a difference between two of them is a question, not a finding."
+        )
+    said.append("The intervals describe patients like those of this cohort, not other hospitals, scanners or labels.")
+    if len(encoders) > 1:
+        said.append("The highest of several AUCs is a little too high, because it was chosen for being the highest.")
+    return said
+
+
 def compared(results: Mapping[str, Any], protocol: str) -> list[Any]:
     """The comparisons of one protocol: each is a table that Holm's correction holds for."""
     return [pair for pair in results.get("comparisons", ()) if pair.get("protocol", "linear") == protocol]
 
 
 def forecast(found: Mapping[str, Any]) -> str:
-    """How many labelled studies until the AUC asked for, in words, with the interval.
+    """How many labelled studies until the AUC asked for, in words, with the interval over the label draws.
 
     Args:
         found: of `learning_curve`, with `points`, `fit` and `forecast`.

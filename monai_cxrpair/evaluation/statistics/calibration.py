@@ -133,7 +133,7 @@ def fit_temperature(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def with_temperature(scores: ArrayLike, temperature: float) -> NDArray[np.float64]:
-    """Probabilities at another temperature; their order stays, so no AUC changes."""
+    """Probabilities at another temperature; their order stays, except that those within 1e-7 of 0 or 1 become ties."""
     values = np.asarray(scores, dtype=np.float64)
     result: NDArray[np.float64] = expit(_logits(probabilities(values, len(values), "with_temperature")) / temperature)
     return result

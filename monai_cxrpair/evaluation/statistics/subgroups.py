@@ -33,20 +33,21 @@ def standard_subgroups(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     return groups
 
 
-def too_few(present: NDArray[np.bool_], patients: NDArray[np.int64]) -> str | None:
+def too_few(present: NDArray[np.bool_], patients: NDArray[np.int64], *, what: str = "radiographs") -> str | None:
     """Why a subgroup has no AUC, or None where it has one: see `MIN_PATIENTS`.
 
     Args:
-        present: (n,) labels of the subgroup's test radiographs.
+        present: (n,) labels of the subgroup's test radiographs or studies.
         patients: (n,).
+        what: is tested, in the plural.
 
     Returns:
         A sentence for the reader.
     """
     if not len(present):
-        return "no labelled test radiograph in this subgroup"
+        return f"no labelled test {what} in this subgroup"
     if present.all() or not present.any():
-        return f"all {len(present)} labelled test radiographs are {'with' if present.all() else 'without'} the finding"
+        return f"all {len(present)} labelled test {what} are {'with' if present.all() else 'without'} the finding"
     sick, well = (len(np.unique(patients[rows])) for rows in (present, ~present))
     if min(sick, well) < MIN_PATIENTS:
         return f"too few: {sick} patients with and {well} without the finding, at least {MIN_PATIENTS} of each needed"

@@ -9,7 +9,7 @@ from monai_cxrpair.evaluation.statistics.auc import weighted_aucs
 from monai_cxrpair.evaluation.statistics.bootstrap import patient_weights
 from monai_cxrpair.evaluation.statistics.delong import delong
 
-# Hanley and McNeil 1982, table I: 109 CT images rated 1 to 5, normal and abnormal.
+# Hanley and McNeil, Radiology 1982;143:29-36, table I: 109 CT images, 58 normal and 51 abnormal, rated 1 to 5.
 NORMAL, ABNORMAL = (33, 6, 6, 11, 2), (3, 2, 2, 11, 33)
 
 
@@ -47,8 +47,12 @@ def brute_force(labels, models, patients):
     return np.array(aucs), result
 
 
-def test_the_area_and_error_are_those_that_stata_prints_for_hanley_and_mcneils_images():
-    # Stata [R] roctab, example 1: area 0.8932, standard error 0.0307, normal 95 % interval 0.83295 to 0.95339.
+def test_the_area_and_error_are_those_of_hanley_and_mcneils_images():
+    """The ratings and the area of 0.893 were checked against other software's copies of table I.
+
+    The error of 0.0307 and the interval of 0.83295 to 0.95339 are as Stata's manual ([R] roctab) is said to print them;
+    that page could not be looked up. The oracle of the error is the sum over all pairs below.
+    """
     found = delong(*hanley())
     value, error = found.contrast([1])
     assert value == pytest.approx(0.8932, abs=5e-5)

@@ -14,6 +14,7 @@ import typer
 from monai_cxrpair import __version__
 from monai_cxrpair.commands.describe import describe
 from monai_cxrpair.commands.doctor import doctor
+from monai_cxrpair.commands.export_bundle import export_bundle
 from monai_cxrpair.commands.index import index
 from monai_cxrpair.commands.label_app import label_app
 from monai_cxrpair.commands.pairs import pairs
@@ -41,6 +42,7 @@ _COMMANDS: dict[Callable[..., None], str] = {
     split: "cxrpair split cohort.parquet --out split.json --test 0.2 --finding pleural_effusion --label-fraction 0.01",
     sweep: "cxrpair sweep configs/experiments/table1.yaml --cohort cohort.parquet --out sweep/",
     phantom: "cxrpair phantom phantom/ --patients 200 --format dicom --seed 1",
+    export_bundle: "cxrpair export-bundle report1/model.pt --out effusion_classification --onnx",
     label_app: "monailabel start_server --app $(cxrpair label-app) --studies studies/ --host 127.0.0.1",
     doctor: "cxrpair doctor --label",
     pull: "cxrpair pull https://pacs.example/dicom-web --out export/ --dates 20240101-20240331 --body-part CHEST",

@@ -14,7 +14,8 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]  # where the exact versions lie; an installed wheel has none
 _ROOM = 5 * 10**9  # bytes free: the environment of the label server alone takes about 3 GB
-_UNPINNED_LABEL = ("monailabel", "pydicom-seg")  # installed without their dependencies, see the Makefile
+_PATIENCE = 600  # seconds; the first import of a fresh environment compiles thousands of files
+_WITHOUT_DEPENDENCIES = ("monailabel", "pydicom-seg")  # installed without their dependencies, see the Makefile
 _EXTRAS = {"pacs": "cxrpair pull", "label": "the label server", "encoders": "ViT and ConvNeXt encoders"}
 
 
@@ -53,7 +54,7 @@ def all_checks(*, label: bool) -> Iterator[Check]:
 
 def _python() -> Check:
     found = platform.python_version()
-    if sys.version_info[:2] == (3, 11):
+    if found.startswith("3.11."):
         return Check("Python", "ok", found)
     return Check("Python", "note", found, "the exact versions were seen to work with Python 3.11; MONAI Label needs it")
 
@@ -120,7 +121,12 @@ def _folders() -> Iterator[Check]:
     """The folders that runs write to: here, the temporary one, and the user's cache and data."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    places = {"working folder": Path.cwd(), "temporary folder": Path(tempfile.gettempdir()), "cache": home, "data": data}
+    places = {
+        "working folder": Path.cwd(),
+        "temporary folder": Path(tempfile.gettempdir()),
+        "cache": home,
+        "data": data,
+    }
     for name, folder in places.items():
         there = next(path for path in (folder, *folder.parents) if path.exists())
         if not os.access(there, os.W_OK | os.X_OK):
@@ -149,7 +155,7 @@ def _gpu() -> Check:
 
 def _label_server(pins: dict[str, str]) -> Iterator[Check]:
     absent = False
-    for name in _UNPINNED_LABEL:
+    for name in _WITHOUT_DEPENDENCIES:
         try:
             yield _against_pin(name, version(name), pins)
         except PackageNotFoundError:
@@ -163,7 +169,12 @@ def _label_server(pins: dict[str, str]) -> Iterator[Check]:
 def _importable() -> Check:
     """In a process of its own, started as the server is, so that the shim in site-packages is tried too."""
     code = "import monailabel.interfaces.app, monailabel.endpoints.infer"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    command = [sys.executable, "-c", code]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        advice = "this machine is too busy or its disk too slow: ask again"
+        return Check("import monailabel", "missing", f"no answer within {_PATIENCE} s", advice)
     if done.returncode == 0:
         return Check("import monailabel", "ok", "with the stand-in for pydicom 2's module")
     reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -175,7 +186,9 @@ def _settings() -> Iterator[Check]:
     said = {name: value for name, value in os.environ.items() if name.startswith("MONAI_LABEL_")}
     on = {"1", "true", "yes", "on"}
     if said.get("MONAI_LABEL_AUTH_ENABLE", "").lower() not in on:
-        advice = "whoever reaches the port reads the radiographs: start it with --host 127.0.0.1 (the default is 0.0.0.0)"
+        advice = (
+            "whoever reaches the port reads the radiographs: start it with --host 127.0.0.1 (the default is 0.0.0.0)"
+        )
         yield Check("MONAI_LABEL_AUTH_ENABLE", "note", "off, MONAI Label's default", advice)
     if "*" in said.get("MONAI_LABEL_CORS_ORIGINS", ""):
         yield Check("MONAI_LABEL_CORS_ORIGINS", "note", "*", "any web page could read the radiographs: remove it")

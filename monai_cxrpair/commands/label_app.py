@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-_MAIN = '"""The label server\'s app: everything stands in the package."""\n\nfrom monai_cxrpair.label.app.main import MyApp\n'
+_MAIN = "# Everything stands in the package.\nfrom monai_cxrpair.label.app.main import MyApp  # noqa: F401\n"
 
 
 def label_app(
@@ -28,7 +28,9 @@ def label_app(
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     folder = (out or data / "cxrpair" / "label-app").absolute()
     if any(char.isspace() for char in str(folder)):
-        raise CxrPairError(f"{folder}: the `monailabel` command cannot take a path with a space; give another with --out")
+        raise CxrPairError(
+            f"{folder}: the `monailabel` command cannot take a path with a space; give another with --out"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:

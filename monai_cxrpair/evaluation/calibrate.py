@@ -46,10 +46,11 @@ def calibrated(probability: float, calibration: Mapping[str, Any] | None) -> flo
 
     Args:
         probability: of the classifier, in [0, 1].
-        calibration: `calibration` of the classifier's card.
+        calibration: `calibration` of the classifier's card: `slope` and `intercept`, or in older ones `temperature`.
     """
     if not calibration:
         return None
+    slope = calibration["slope"] if "slope" in calibration else 1 / calibration["temperature"]
     inside = min(max(probability, _EDGE), 1 - _EDGE)
-    logit = calibration["intercept"] + calibration["slope"] * math.log(inside / (1 - inside))
+    logit = calibration.get("intercept", 0.0) + slope * math.log(inside / (1 - inside))
     return 0.5 * (1 + math.tanh(0.5 * logit))

@@ -106,7 +106,9 @@ def _judge(header: Header | Reason) -> FileSays:
         reason = reason_against(header)
         view = view_of(
             position=header.text("ViewPosition"),
-            codes=[said for code in header.items("ViewCodeSequence", "CodeValue", "CodeMeaning") for said in code if said],
+            codes=[
+                said for code in header.items("ViewCodeSequence", "CodeValue", "CodeMeaning") for said in code if said
+            ],
             descriptions=[(keyword, header.text(keyword)) for keyword in _DESCRIPTIONS],
             orientation=header.texts("PatientOrientation"),
         )

@@ -185,9 +185,7 @@ class InputLimits:
         size = self.image_size
         top, left = height // 2 - size // 2, width // 2 - size // 2  # as MONAI's CenterSpatialCrop
         view = np.rint(pixels[top : top + size, left : left + size] * 255).astype(np.uint8)
-        found = _measure(
-            view, aspect=height / width, side=side, mean_view=self.mean_view, components=self.components
-        )
+        found = _measure(view, aspect=height / width, side=side, mean_view=self.mean_view, components=self.components)
         words = []
         for name, (low, high) in self.limits.items():
             value = found[name]

@@ -24,7 +24,6 @@ from monai_cxrpair.imaging.read import read_radiograph
 from monai_cxrpair.label.answers import Answers
 from monai_cxrpair.label.lock import locked
 from monai_cxrpair.label.reader_model import Prediction, ReaderModel
-from monai_cxrpair.label.strategies import STRATEGIES
 from monai_cxrpair.label.studies import Radiograph, Studies, Study
 from monai_cxrpair.label.worklist import Leases, Worklist
 
@@ -32,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 STRATEGY = "mixed"  # where nobody says which: neither uncertain nor diverse is known to be better on new radiographs
 LARGEST = 4096  # pixels of the longer side of a picture that is sent
+ANONYMOUS = "monailabel"  # the reader where a client does not say who reads
 _DECODED = 8  # radiographs kept in memory, some 10 MB each: those of the last studies that were looked at
 
 
@@ -167,7 +167,10 @@ class Desk:
             stamp = path.stat().st_mtime_ns
         except OSError:
             stamp = 0  # in an archive, or gone: reading says which
-        pixels = self._pixels(str(path), stamp)
+        try:
+            pixels = self._pixels(str(path), stamp)
+        except CxrPairError as error:  # a path may hold the patient's name
+            raise CxrPairError(str(error).replace(str(path), f"radiograph {k} of study {study}")) from error
         longer = max(pixels.shape)
         size = min(size or LARGEST, LARGEST)
         if longer <= size:
@@ -189,7 +192,7 @@ class Desk:
         """
         found = self.find(study)
         held = self._worklist.leases.held().get(found.id, reader)
-        if held != reader:
+        if held not in (reader, ANONYMOUS):
             raise ConflictError(f"study {found.id} is being read by another reader: ask for another one")
         self._worklist.answer(found.id, answer, reader=reader)
         given = self.answers.current(self.finding)[found.id]
@@ -205,16 +208,20 @@ class Desk:
                     leases.take(undone.study, reader)
         return {"undone": None if undone is None else asdict(undone), "progress": self.progress()}
 
-    def predict_files(self, folder: Path) -> tuple[dict[str, Any], bytes | None]:
+    def predict_files(self, folder: Path, *, heat_map: bool = True) -> tuple[dict[str, Any], bytes | None]:
         """The prediction of radiographs that are not of these studies, and the heat map of the first.
 
         Args:
             folder: with the files of one study.
+            heat_map: whether to make it.
 
         Raises:
             CxrPairError: there is no radiograph in it, or it holds several studies.
         """
-        studies = Studies.read(folder, key_folder=self.state)
+        try:
+            studies = Studies.read(folder, key_folder=self.state)
+        except CxrPairError as error:  # not where the server keeps it for the moment
+            raise CxrPairError(str(error).replace(str(folder), "what was sent")) from error
         if len(studies) != 1:
             raise CxrPairError(f"{len(studies)} studies were sent: send one")
         model = copy.copy(self.model)  # the same network, locks and caches
@@ -223,12 +230,13 @@ class Desk:
         prediction = model.predict(found.id)
         if prediction.probability is None:
             raise CxrPairError("the file's header is a radiograph's, but its pixels cannot be read")
-        return prediction_json(prediction), _heat_map(model, found.radiographs)
+        return prediction_json(prediction), _heat_map(model, found.radiographs) if heat_map else None
 
-    def predict(self, image: str) -> tuple[dict[str, Any], bytes | None]:
+    def predict(self, image: str, *, heat_map: bool = True) -> tuple[dict[str, Any], bytes | None]:
         """The prediction of a study, or of a radiograph's study, and the heat map of its first radiograph."""
         found = self.study_of(image)
-        return prediction_json(self.model.predict(found.id)), _heat_map(self.model, found.radiographs)
+        heat = _heat_map(self.model, found.radiographs) if heat_map else None
+        return prediction_json(self.model.predict(found.id)), heat
 
     def _waiting(self, reader: str) -> list[str]:
         answered = self.answers.current(self.finding)
@@ -270,6 +278,3 @@ def _heat_map(model: ReaderModel, radiographs: tuple[Radiograph, ...]) -> bytes 
     except CxrPairError as error:
         logger.info("no heat map: %s", error)
         return None
-
-
-__all__ = ["STRATEGIES", "STRATEGY", "ConflictError", "Desk", "NotFoundError", "png", "prediction_json", "state_folder"]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from monai.transforms import Compose
 
-from monai_cxrpair.imaging.cache import RadiographCacheDataset
+from monai_cxrpair.imaging.cache import RadiographCacheDataset, decode
 from monai_cxrpair.imaging.transforms import LoadRadiographd, ResizeShorterSided
 from monai_cxrpair.label.embedding_table import EmbeddingTable, encoder_key, pixel_key
 from monai_cxrpair.label.loaded import Loaded
@@ -94,29 +94,53 @@ class Embedder:
         files: Sequence[_File],
     ) -> None:
         """Read radiographs, embed those whose pixels are new, and remember which file has which pixels."""
-        dataset = RadiographCacheDataset(
-            studies.cohort.take(rows),
-            transform=preprocessing(loaded.image_size),
-            image_size=loaded.image_size,
-            num_workers=self._num_workers,
-            max_unreadable=1.0,  # the worklist tells of them
-            cache_dir=self.folder / "pixels" if len(rows) > _FEW else None,
-        )
-        by_image = dict(zip(studies.cohort.table["image_id"].iloc[rows], files, strict=True))
-        readable = [by_image[image] for image in dataset.cohort.table["image_id"]]
         found: dict[_File, bytes | None] = dict.fromkeys(files)
-        for start in range(0, len(readable), self._batch_size):
-            part = range(start, min(start + self._batch_size, len(readable)))
-            squares = dataset.__getitems__(part)["image"]  # (b, 1, S, S)
-            keys = [pixel_key(square[0]) for square in squares]
-            found |= dict(zip((readable[i] for i in part), keys, strict=True))
-            new = [i for i, key in enumerate(keys) if table.get(key) is None]
-            if new:
-                with torch.inference_mode():
-                    features = loaded.encoder.network(loaded.views(squares[new])).float().cpu().numpy()
-                table.add({keys[i]: row for i, row in zip(new, features, strict=True)})
+        if len(rows) <= _FEW:
+            squares = [_square(studies.cohort.paths()[row], loaded.image_size) for row in rows]
+            readable = [file for file, square in zip(files, squares, strict=True) if square is not None]
+            seen = [square for square in squares if square is not None]
+            if seen:
+                found |= self._embed_batch(loaded, table, readable, np.stack(seen)[:, None])
+        else:
+            dataset = RadiographCacheDataset(
+                studies.cohort.take(rows),
+                transform=preprocessing(loaded.image_size),
+                image_size=loaded.image_size,
+                num_workers=self._num_workers,
+                max_unreadable=1.0,  # the worklist tells of them
+                cache_dir=self.folder / "pixels",
+            )
+            by_image = dict(zip(studies.cohort.table["image_id"].iloc[rows], files, strict=True))
+            readable = [by_image[image] for image in dataset.cohort.table["image_id"]]
+            for start in range(0, len(readable), self._batch_size):
+                part = range(start, min(start + self._batch_size, len(readable)))
+                batch = dataset.__getitems__(part)["image"]  # (b, 1, S, S)
+                found |= self._embed_batch(loaded, table, [readable[i] for i in part], batch)
         with self._lock:
             self._pixels = {**self._pixels, **found}
+
+    def _embed_batch(
+        self, loaded: Loaded, table: EmbeddingTable, files: Sequence[_File], squares: npt.NDArray[np.uint8]
+    ) -> dict[_File, bytes]:
+        """Embed the squares (b, 1, S, S) whose pixels are new; which file has which pixels."""
+        keys = [pixel_key(square[0]) for square in squares]
+        new = [i for i, key in enumerate(keys) if table.get(key) is None]
+        if new:
+            with torch.inference_mode():
+                features = loaded.encoder.network(loaded.views(squares[new])).float().cpu().numpy()
+            table.add({keys[i]: row for i, row in zip(new, features, strict=True)})
+        return dict(zip(files, keys, strict=True))
+
+
+def centre(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    """The centred square, as the pixel cache cuts it."""
+    top, left = (length // 2 - size // 2 for length in pixels.shape)
+    return pixels[top : top + size, left : left + size]
+
+
+def _square(path: Path, size: int) -> npt.NDArray[np.uint8] | None:
+    pixels = decode(str(path), transform=preprocessing(size))
+    return None if isinstance(pixels, str) else centre(pixels, size)
 
 
 def _identity(path: Path, size: int) -> _File:

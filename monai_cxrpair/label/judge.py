@@ -127,7 +127,7 @@ def judge(
         clustered by patient); `significantly_worse`.
     """
     units = labelled.units()
-    pooled = units.pool(np.stack([new, present]))  # (2, U)
+    pooled = units.pool(np.stack([new, present])[:, units.rows])  # (2, U); the units have an order of their own
     weights = patient_weights(units.patients, replicates=REPLICATES, seed=seed)
     samples = weighted_aucs(units.present, pooled, weights)  # (2, R)
     compared = compare_delong(units.present, pooled[0], pooled[1], units.patients)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from monai_cxrpair.evaluation.calibrate import calibrated
 from monai_cxrpair.evaluation.heat_map import heat_map
 from monai_cxrpair.evaluation.protocols.units import make_units
 from monai_cxrpair.imaging.cache import decode
-from monai_cxrpair.label.embedder import Embedder, preprocessing
+from monai_cxrpair.label.embedder import Embedder, centre, preprocessing
 from monai_cxrpair.label.heat_png import heat_png
 from monai_cxrpair.label.loaded import Loaded, Signature, find_model, load, signature
 from monai_cxrpair.label.studies import Studies
@@ -87,7 +88,7 @@ class ReaderModel:
         self.model_file, self.studies, self.device = find_model(model), studies, device
         self._own_encoder = own_encoder
         self._embedder = Embedder(Path(cache_folder), batch_size=batch_size, num_workers=num_workers)
-        self._load_lock, self._all_lock = threading.Lock(), threading.Lock()
+        self._load_lock, self._all_lock, self._heat_lock = threading.Lock(), threading.Lock(), threading.Lock()
         self._loaded: Loaded | None = None
         self._scores: tuple[Signature, Studies, StudyScores] | None = None
         self.loaded()
@@ -169,10 +170,10 @@ class ReaderModel:
         pixels = decode(str(radiograph.path), transform=preprocessing(loaded.image_size))
         if isinstance(pixels, str):
             raise CxrPairError(f"radiograph {image}: {pixels}")
-        (height, width), size = pixels.shape, loaded.image_size
-        top, left = height // 2 - size // 2, width // 2 - size // 2
-        view = loaded.views(pixels[None, None, top : top + size, left : left + size])
-        heat = heat_map(loaded.network, view)[0]  # of a copy, so other threads may use the network
+        height, width = pixels.shape
+        view = loaded.views(centre(pixels, loaded.image_size)[None, None])
+        with self._heat_lock:  # a copy, and one at a time: its hooks would hear the other threads' radiographs
+            heat = heat_map(copy.deepcopy(loaded.network), view)[0]
         return heat_png(heat, height=height, width=width)
 
 

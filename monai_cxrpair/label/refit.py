@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.calibrate import fit_calibration
-from monai_cxrpair.evaluation.classifier import Classifier, build_classifier, fit_head
+from monai_cxrpair.evaluation.classifier import Classifier, build_classifier
+from monai_cxrpair.evaluation.head import fit_head
 from monai_cxrpair.label.answers import Answers
 from monai_cxrpair.label.history import FIRST, add_refit, learned_from, read_refits, swap_in
 from monai_cxrpair.label.judge import Fold, Labelled, judge, make_folds, out_of_fold
@@ -64,16 +64,19 @@ class NewHead:
 
     def learn(self, present: Loaded, labelled: Labelled, folds: list[Fold], *, seed: int) -> Candidate:
         """See `Learning`."""
-        probe, point = fit_head(labelled.embeddings, labelled.labels, labelled.patients, seed=seed)
-        calibration = fit_calibration(probe, labelled.embeddings, labelled.labels, labelled.patients)
+        head = fit_head(labelled.embeddings, labelled.labels, labelled.patients, seed=seed)
         held_out = out_of_fold(labelled, folds, seed=seed)
         assert held_out is not None  # the folds have both classes
-        network = build_classifier(present.encoder, probe)
+        network = build_classifier(present.encoder, head.probe)
         assert isinstance(network, Classifier)
         return Candidate(
             network=network,
             held_out=held_out,
-            card={"operating_point": point, "calibration": calibration, "probe_c": probe.c},
+            card={
+                "operating_point": head.operating_point,
+                "calibration": head.calibration,
+                "probe_c": head.probe.c,
+            },
         )
 
 

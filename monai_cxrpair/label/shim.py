@@ -2,9 +2,9 @@
 
 MONAI Label imports `pydicom_seg`, which imports `pydicom._storage_sopclass_uids`; pydicom 3 keeps what stood there in
 `pydicom.uid`. This file imports nothing of ours, so that it can be copied: run with the label environment's Python it
-puts a copy of itself and a `.pth` file into site-packages. Python runs that at every start, so `monailabel start_server`
-called by hand finds the module, and so do the processes that the server starts for training and scoring. It costs
-nothing until somebody asks for a module that does not exist.
+puts a copy of itself and a `.pth` file into site-packages. Python runs that at every start, so the server finds the
+module however it is called, and so do the processes that it starts for training and scoring. It costs nothing until
+somebody asks for a module that does not exist.
 """
 
 import importlib.machinery
@@ -39,7 +39,7 @@ def activate() -> None:
     """Stand in for the missing module in this process."""
     # by name, since the copy in site-packages has a class of its own
     if not any(getattr(finder, "__name__", "") == _PydicomFinder.__name__ for finder in sys.meta_path):
-        sys.meta_path.append(_PydicomFinder)  # type: ignore[arg-type]  # the methods are what the import system needs
+        sys.meta_path.append(_PydicomFinder)  # the methods are what the import system needs
 
 
 def install(folder: str) -> None:

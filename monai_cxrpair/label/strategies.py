@@ -73,7 +73,7 @@ def closeness(probabilities: NDArray[np.float64], threshold: float) -> NDArray[n
         probabilities: (n,) in [0, 1].
         threshold: in [0, 1].
     """
-    return -np.abs(_logit(probabilities) - _logit(np.float64(threshold)))
+    return np.asarray(-np.abs(_logit(probabilities) - _logit(np.float64(threshold))))
 
 
 def distances(
@@ -114,7 +114,7 @@ def standardised(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     spread = embeddings.std(axis=0, dtype=np.float64)
     scaled = (embeddings - embeddings.mean(axis=0, dtype=np.float64)) / np.where(spread > 0, spread, 1.0)
-    return scaled.astype(np.float32)
+    return np.asarray(scaled, dtype=np.float32)
 
 
 def _logit(probabilities: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:

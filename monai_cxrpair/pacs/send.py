@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.pacs.access import Access, ae_title, read_access, read_address
 from monai_cxrpair.pacs.outgoing import Outgoing, find_outgoing
-from monai_cxrpair.pacs.retry import Retry, StoppedError, TransientError, UnavailableError
+from monai_cxrpair.pacs.retry import Retry, TransientError, UnavailableError
 
 _HOPELESS = 3  # objects in a row that the server did not answer for, each tried several times
 
@@ -58,7 +58,8 @@ def send(
     """Send DICOM files; sent once more, an object is the same object, as its UID is the same.
 
     Args:
-        address: `https://host/dicom-web` (STOW-RS), `AET@host:port`, `dimse://AET@host:port` or `dimses://...` (C-STORE).
+        address: `https://host/dicom-web` (STOW-RS); `AET@host:port`, the same with `dimse://` before it, or
+            `dimses://...` with TLS (C-STORE).
         paths: Files, and folders of which every DICOM file is sent.
         aet: C-STORE: our own AE title.
         parallel: How many objects, and so connections, at a time.
@@ -162,6 +163,3 @@ def _dimse() -> Callable[..., Any]:
     except ImportError as error:
         raise CxrPairError('C-STORE needs pynetdicom: pip install "monai-cxrpair[pacs]"') from error
     return Store
-
-
-__all__ = ["SendResult", "StoppedError", "send"]

@@ -106,7 +106,9 @@ def read_algorithm(model_file: str | Path) -> Algorithm:
         card = json.loads(text)
         # The card too: another operating point is another answer.
         digest.update(hashlib.sha256(text).digest())
-        point = card["operating_point"] or {}
+        if not str(card["format"]).startswith("cxrpair-classifier/"):
+            raise ValueError
+        point = card.get("operating_point") or {}
         return Algorithm(
             finding=str(card["finding"]),
             model_hash=digest.hexdigest(),

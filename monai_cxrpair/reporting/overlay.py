@@ -11,7 +11,7 @@ import numpy.typing as npt
 LONGER_SIDE = 1024  # pixels: the text is legible, and it is clear that this is not the radiograph itself
 _LINE = 34  # rows of a line of text
 _MARGIN = 10
-_STRENGTH = 0.55  # of the colour where the map is 1: the radiograph stays visible below
+_STRENGTH = 0.7  # of the colour where the map is 1, and the colours, are those of evaluation/heat_map.py
 
 
 def draw_overlay(
@@ -39,7 +39,7 @@ def draw_overlay(
     picture = np.repeat(np.clip(grey, 0, 1)[:, :, None] * 255, 3, axis=2)  # (H', W', 3)
     if heat_map is not None:
         heat = _in_place(np.clip(np.nan_to_num(np.asarray(heat_map, np.float32)), 0, 1), (height, width), whole=whole)
-        colour = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]  # BGR to RGB
+        colour = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[:, :, ::-1]  # BGR to RGB
         strength = _STRENGTH * heat[:, :, None]
         picture = (1 - strength) * picture + strength * colour
     return np.concatenate([_banner(lines, width), np.round(picture).astype(np.uint8)])

@@ -91,7 +91,7 @@ def build_overlay(
     )
     image.SourceImageSequence = [_reference(hd, source)]
     # Our text identifies nobody. Whether the radiograph below it does, we know no better than its own header: YES and
-    # NO are handed on, and where it is silent, so are we (PS3.3 C.7.6.1: absent means that there may or may not be any).
+    # NO are handed on, and where it is silent, so are we (PS3.3 C.7.6.1: absent, there may or may not be any).
     burned = str(answer.source.get("BurnedInAnnotation") or "").strip().upper()
     if burned in ("YES", "NO"):
         image.BurnedInAnnotation = burned

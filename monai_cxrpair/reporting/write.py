@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from monai_cxrpair.cohort.files import atomic_path, check_folder, write_csv
@@ -28,16 +30,12 @@ class WriteDicom:
     cannot be read or referred to, stand with the reason in `not-written.csv` (`image_id,reason`). An object that is
     there already is kept: its UID says that it says the same.
 
-    Of `engine.state.output` it reads `pred` (probability) and, where they are there, `calibrated` (probability),
-    `remark` (text) and, for overlays, `heat_map`.
-
     Args:
         output_dir: Gets the files, `sr-<uid>.dcm` and `sc-<uid>.dcm`; None: the handler does nothing.
         model_file: `model.pt`, with `model.json` beside it.
         data: The run's data list, `{"image": path, "image_id": id}`.
-        overlays: Write secondary captures too.
-        heat_map_key: Of the map in the output, (1, h, w) or (h, w) in [0, 1].
-        whole_map: The map is of the whole radiograph, not of the central square that the network sees.
+        overlays: Write secondary captures too, with Grad-CAM heat maps.
+        network: The classifier, normalised views -> one logit; for overlays.
 
     Raises:
         CxrPairError: highdicom is missing, the folder cannot be written, or there is no classifier.
@@ -50,18 +48,21 @@ class WriteDicom:
         model_file: str | Path,
         data: Sequence[Mapping[str, Any]],
         overlays: bool = False,
-        heat_map_key: str = "heat_map",
-        whole_map: bool = False,
+        network: Any = None,
     ) -> None:
-        self.folder = None if output_dir is None else Path(output_dir)
-        self.overlays, self.heat_map_key, self.whole_map = overlays, heat_map_key, whole_map
+        self.folder = Path(output_dir) if output_dir else None
+        self.network = network if overlays else None
         self.not_written: list[tuple[str, str]] = []
         self._studies: dict[str, list[tuple[str, dict[str, Any]]]] = {}
         self._counts = {"report": 0, "overlay": 0}
+        self._layer: str | None = None
         if self.folder is not None:
+            if overlays and network is None:
+                raise CxrPairError("overlays need the network: give WriteDicom the classifier as `network`")
             highdicom()
             check_folder(self.folder, what=f"to {self.folder}")
             self.algorithm: Algorithm = read_algorithm(model_file)
+            self._calibrated = _calibration(model_file)
             self._paths = {str(item["image_id"]): str(item["image"]) for item in data}
 
     def attach(self, engine: Any) -> None:
@@ -77,29 +78,25 @@ class WriteDicom:
 
     def collect(self, engine: Any) -> None:
         """Take the answers of one (decollated) batch, and write their overlays."""
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            name = str(item["image_id"])
-            if item["error"]:
-                self.not_written.append((name, str(item["error"])))
-            elif self.overlays and self.heat_map_key not in output:
-                raise CxrPairError(f"overlays need a heat map, and the network's output has no {self.heat_map_key!r}")
-            else:
-                said = {
-                    "probability": float(output["pred"].flatten()[0]),
-                    "remark": str(output.get("remark", "") or ""),
-                }
-                if output.get("calibrated") is not None:
-                    said["calibrated"] = float(output["calibrated"])
-                heat_map = output[self.heat_map_key] if self.overlays else None
-                self._guarded([name], lambda: self._collect(name, said, heat_map))  # noqa: B023
+        pairs = list(zip(engine.state.batch, engine.state.output, strict=True))
+        self.not_written += [(str(item["image_id"]), str(item["error"])) for item, _ in pairs if item["error"]]
+        pairs = [(item, output) for item, output in pairs if not item["error"]]
+        maps = self._maps([item["image"] for item, _ in pairs]) if self.network is not None and pairs else []
+        for number, (item, output) in enumerate(pairs):
+            name, probability = str(item["image_id"]), float(output["pred"].flatten()[0])
+            after, remark = self._calibrated(probability), str(item.get("warning") or "")
+            said = {"probability": probability, "calibrated": after, "remark": remark}
+            heat = maps[number] if len(maps) else None
+            self._guarded([name], partial(self._collect, name, said, heat))
 
     def write(self, engine: Any) -> None:
         """Write the reports, and what could not be written."""
         for radiographs in self._studies.values():
-            self._guarded([name for name, _ in radiographs], lambda: self._report(radiographs))  # noqa: B023
+            self._guarded([name for name, _ in radiographs], partial(self._report, radiographs))
         assert self.folder is not None
         counts = self._counts
         engine.logger.info("%d reports and %d overlays in %s", counts["report"], counts["overlay"], self.folder)
+        (self.folder / NOT_WRITTEN).unlink(missing_ok=True)  # of an earlier run
         if self.not_written:
             write_csv(pd.DataFrame(self.not_written, columns=["image_id", "reason"]), self.folder / NOT_WRITTEN)
             engine.logger.warning("%d radiographs without DICOM objects; see %s", len(self.not_written), NOT_WRITTEN)
@@ -109,18 +106,27 @@ class WriteDicom:
         self._studies.clear()
         self._counts = {"report": 0, "overlay": 0}
 
-    def _collect(self, name: str, said: dict[str, Any], heat_map: Any) -> None:
+    def _collect(self, name: str, said: dict[str, Any], heat: Any) -> None:
         source = read_source(self._paths[name])
         if source is None:
             raise CxrPairError("not DICOM: it has no patient and no study")
-        if self.overlays:
+        if heat is not None:
             pixels, info = read_radiograph_with_info(self._paths[name])
-            heat = heat_map.detach().cpu().float().numpy() if hasattr(heat_map, "detach") else heat_map
-            heat = heat.reshape(heat.shape[-2:])
-            answer = Answer(source=source, **said)
-            self._save(build_overlay(answer, self.algorithm, pixels, heat, info=info, whole=self.whole_map), [source])
+            picture = build_overlay(Answer(source=source, **said), self.algorithm, pixels, heat, info=info)
+            self._save(picture, [source])
         # The header is read again for the report: 100,000 of them would not fit into memory.
         self._studies.setdefault(str(source.StudyInstanceUID).strip(), []).append((name, said))
+
+    def _maps(self, views: list[Any]) -> Any:
+        """Where the classifier looked: (B, S, S) in [0, 1], of normalised views (1, S, S)."""
+        import torch
+
+        from monai_cxrpair.evaluation.heat_map import heat_map, last_picture_layer
+
+        device = next(self.network.parameters()).device
+        batch = torch.stack([torch.as_tensor(np.asarray(view)) for view in views]).to(device)
+        self._layer = self._layer or last_picture_layer(self.network, batch[:1])
+        return heat_map(self.network, batch, self._layer)
 
     def _report(self, radiographs: list[tuple[str, dict[str, Any]]]) -> None:
         answers = []
@@ -142,6 +148,16 @@ class WriteDicom:
             if str(error).startswith("cannot write"):
                 raise
             self.not_written += [(name, str(error)) for name in names]
+        except (ValueError, TypeError, AttributeError) as error:  # highdicom, of values that no object may have
+            self.not_written += [(name, f"no object can be made of it ({type(error).__name__})") for name in names]
+
+
+def _calibration(model_file: str | Path) -> Callable[[float], float | None]:
+    """What turns a probability into a calibrated one, as the card says; evaluation needs torch, so imported late."""
+    from monai_cxrpair.evaluation.calibrate import calibrated
+    from monai_cxrpair.evaluation.cards import read_classifier_card
+
+    return partial(calibrated, calibration=read_classifier_card(model_file).get("calibration"))
 
 
 def save_object(data: Any, folder: Path) -> Path:

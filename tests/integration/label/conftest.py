@@ -1,0 +1,103 @@
+"""A MONAI Label server with our app, started by hand as a user does, on the phantom's radiographs."""
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    url: str
+    app: Path
+    studies: Path
+    process: subprocess.Popen[bytes]
+
+    def ask(self, method: str, path: str, **more: Any) -> Any:
+        """The answer to a request, whatever its status."""
+        import requests
+
+        return requests.request(method, self.url + path, timeout=120, **more)
+
+    def log(self) -> str:
+        return (self.app / "server.log").read_text(errors="replace")
+
+
+@pytest.fixture(scope="session")
+def label_environment() -> None:
+    """Skips where the server's environment is not there."""
+    if importlib.util.find_spec("monailabel") is None:
+        pytest.skip("MONAI Label is not installed here: `make test-integration` runs these tests in its environment")
+
+
+def _write_classifier(folder: Path) -> None:
+    import torch
+
+    from monai_cxrpair.evaluation.classifier import classifier_network, save_classifier
+
+    folder.mkdir()
+    preprocessing = {"image_size": 64, "mean": 0.5, "std": 0.25}
+    encoder = {"encoder": "resnet18", "in_channels": 1, "preprocessing": preprocessing}
+    card = {"finding": "pleural_effusion", "operating_point": None, "preprocessing": preprocessing}
+    (folder / "model.json").write_text(json.dumps({"format": "cxrpair-classifier/1", **card, "encoder_card": encoder}))
+    torch.manual_seed(0)
+    save_classifier(classifier_network(folder / "model.pt"), folder, {**card, "encoder_card": encoder})
+
+
+def _cxrpair(*arguments: object) -> str:
+    command = [sys.executable, "-m", "monai_cxrpair.cli", *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def server(label_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    _cxrpair("phantom", folder / "studies", "--patients", 12, "--format", "dicom", "--seed", 3)
+    _write_classifier(folder / "model")
+    app = Path(_cxrpair("label-app", "--out", folder / "app", "--model", folder / "model" / "model.pt"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", app, "--studies", folder / "studies"]
+    command += ["--conf", "models", "pleural_effusion", "--host", "127.0.0.1", "--port", port]
+    # Where nothing answers: who asks the network at the start fails.
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    environment = {**os.environ, **proxies, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
+    environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    with (app / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            list(map(str, command)), cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+    running = Server(f"http://127.0.0.1:{port}", app, folder / "studies", process)
+    try:
+        _wait(running)
+        yield running
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait(server: Server, seconds: float = 180) -> None:
+    import requests
+
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if server.process.poll() is not None:
+            pytest.fail(f"the server ended: {server.log()[-2000:]}")
+        try:
+            if server.ask("GET", "/cxrpair/api/progress").ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.5)
+    pytest.fail(f"the server did not start within {seconds} s: {server.log()[-2000:]}")

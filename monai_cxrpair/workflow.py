@@ -194,8 +194,8 @@ def find_radiographs(*, cohort_file: str | None, dataset_dir: str | None, subset
         cohort = open_cohort(cohort_file, root=dataset_dir)
         cohort = cohort.where(subset) if subset else cohort
         names = ["image_id", "study_id", "laterality"]
-        rows = cohort.table[names].astype("str").to_dict("records")
-        return [{"image": str(path), **row} for path, row in zip(cohort.paths(), rows, strict=True)]
+        columns = [map(str, cohort.paths()), *(cohort.table[name].astype("str") for name in names)]
+        return [dict(zip(("image", *names), row, strict=True)) for row in zip(*columns, strict=True)]
     if not dataset_dir:
         raise CxrPairError("set cohort_file to a cohort, or dataset_dir to a folder of radiographs")
     folder = Path(dataset_dir)

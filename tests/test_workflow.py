@@ -166,7 +166,8 @@ def test_inference_reads_a_folder_or_a_cohort(tmp_path):
     table = pd.DataFrame({"image_id": ["one"], "patient_id": ["p"], "study_id": ["s"], "path": ["b.png"]})
     Cohort(table, root=tmp_path, findings=[], source="test").write(tmp_path / "c.parquet")
     found = find_radiographs(cohort_file=str(tmp_path / "c.parquet"), dataset_dir=None, subset=None)
-    assert found == [{"image": str(tmp_path / "b.png"), "image_id": "one"}]
+    image = str(tmp_path / "b.png")
+    assert found == [{"image": image, "image_id": "one", "study_id": "s", "laterality": "unknown"}]
     with pytest.raises(CxrPairError, match="set cohort_file"):
         find_radiographs(cohort_file=None, dataset_dir=None, subset=None)
 

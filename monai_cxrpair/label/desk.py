@@ -266,7 +266,7 @@ def png(pixels: npt.NDArray[np.uint16]) -> bytes:
 
 def _decoded(path: str, stamp: int) -> npt.NDArray[np.uint16]:
     """`stamp` is the file's time: a file that is replaced is read anew."""
-    pixels = np.rint(read_radiograph(path)[0] * 65535.0).astype(np.uint16)  # (H, W)
+    pixels: npt.NDArray[np.uint16] = np.rint(read_radiograph(path)[0] * 65535.0).astype(np.uint16)  # (H, W)
     pixels.setflags(write=False)
     return pixels
 

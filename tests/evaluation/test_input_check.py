@@ -7,7 +7,14 @@ import cv2
 import numpy as np
 import pytest
 
-from monai_cxrpair.evaluation.input_check import COMPONENTS, FEWEST, CheckInputd, InputLimits, input_statistics
+from monai_cxrpair.evaluation.input_check import (
+    COMPONENTS,
+    FEWEST,
+    CheckInputd,
+    InputLimits,
+    input_statistics,
+    training_statistics,
+)
 from monai_cxrpair.imaging import read_radiograph
 
 SIZE = 64
@@ -44,6 +51,29 @@ def test_the_statistics_are_plain_json_and_say_of_how_many():
     assert len(statistics["components"]) == 2
     assert len(_statistics(60 * COMPONENTS)["components"]) == COMPONENTS
     assert input_statistics(_pictures(FEWEST - 1, 0), [1.0] * (FEWEST - 1), [None] * (FEWEST - 1)) is None
+
+
+def test_training_statistics_are_those_of_the_rows_asked_for_with_the_sizes_that_the_headers_say(tmp_path):
+    class Cached:
+        """As a RadiographCacheDataset: whole pictures, and their centres as views."""
+
+        whole = [np.pad(p, ((8, 8), (0, 0)), mode="edge") for p in _pictures(30, 0)]
+        data = [{"image": str(tmp_path / f"{n}.png")} for n in range(30)]
+
+        def radiographs(self, rows):
+            return [self.whole[row] for row in rows]
+
+        def __getitems__(self, rows):
+            return {"image": np.stack([self.whole[row][8:-8] for row in rows])[:, None]}
+
+    for number, item in enumerate(Cached.data[:-1]):  # one has no file any more
+        assert cv2.imwrite(item["image"], np.zeros((500 + number, 400), np.uint8))
+    statistics = training_statistics(Cached(), np.arange(5, 30), seed=0)
+    assert statistics["radiographs"] == 25
+    assert statistics["quantiles"]["side"]["0.5"] == 400
+    assert statistics["quantiles"]["aspect"]["0.5"] == pytest.approx(np.log(80 / 64), abs=1e-4)
+    same = input_statistics(_pictures(30, 0)[5:], [80 / 64] * 25, [400] * 25)
+    assert statistics["mean_view"] == same["mean_view"]
 
 
 def test_what_is_like_the_training_set_is_not_flagged():

@@ -6,7 +6,7 @@ import { forget, keep, names, recall } from "./store.js";
 const START = "answer.";
 
 /**
- * "changed": something was added, sent or refused. "saved" (detail: `{item, progress}`): the server has an answer.
+ * "changed": something was added, sent or refused. "done" (detail: the progress or null): the server dealt with one.
  *
  * An item is `{name, study, finding, answer, reader, tried, withdrawn, refused}`. `tried`: it may have reached the
  * server although no answer came back. `withdrawn`: such a one, and the reader has undone it. `refused`: why.
@@ -36,7 +36,7 @@ export class Outbox extends EventTarget {
 
   /** Whether one was tried in vain. */
   get stuck() {
-    return this.#items.some((item) => item.tried && !item.refused && item !== this.#sending);
+    return this.#items.some((item) => item.tried && !item.refused);
   }
 
   get refused() {
@@ -104,7 +104,7 @@ export class Outbox extends EventTarget {
       try {
         const progress = await sent;
         this.#drop(item);
-        if (!item.withdrawn) this.#tell("saved", { item, progress });
+        this.#tell("done", progress);
         attempt = 1;
       } catch (error) {
         failed = error;
@@ -113,6 +113,7 @@ export class Outbox extends EventTarget {
           item.refused = error.message;
           keep(item.name, JSON.stringify(item));
           failed = null;
+          this.#tell("done", null);
         }
       }
       this.#sending = null;

@@ -224,9 +224,9 @@ server.connection.addEventListener("away", ({ detail }) => {
 });
 server.connection.addEventListener("reached", tellReached);
 outbox.addEventListener("changed", tellProgress);
-outbox.addEventListener("saved", ({ detail }) => {
-  progress = detail.progress;
-  tellProgress();
+outbox.addEventListener("done", ({ detail }) => {
+  progress = detail ?? progress;
+  tellReached();
 });
 window.addEventListener("beforeunload", (event) => {
   if (!outbox.empty) event.preventDefault();

@@ -200,7 +200,7 @@ def _truth(server) -> dict[str, int]:
     }
 
 
-def test_answers_become_a_head_in_a_process_of_its_own_and_the_server_uses_it(server) -> None:
+def test_answers_become_a_head_in_a_process_of_its_own_and_the_server_tells_its_figures(server) -> None:
     """Last, as it answers every study; the process finds the shim by itself."""
     for study, present in _truth(server).items():
         said = _label(server, study, "present" if present else "absent")

@@ -10,8 +10,8 @@ from monai_cxrpair.label.desk import Desk
 from monai_cxrpair.label.studies import Studies
 from monai_cxrpair.phantom import write_phantom
 
+CONTROL = 2  # the bit in the DevTools protocol
 KEYS = {"Backspace": 8, "Enter": 13, "Escape": 27, "ArrowRight": 39, "ArrowLeft": 37}
-CONTROL, SHIFT = 2, 8
 
 
 class Reader:
@@ -34,6 +34,18 @@ class Reader:
             self.until("document.body.dataset.phase === 'reading'")
             self.settle()
 
+    def leave(self):
+        """Go elsewhere; gives whether the page asked before."""
+        self.browser.events.clear()
+        self.value("void setTimeout(() => { location.href = 'about:blank' })")
+        ends = ("Page.javascriptDialogOpening", "Page.loadEventFired")
+        found = [event["method"] for event in self.browser.events if event["method"] in ends]
+        if (found or [self.browser._until(lambda event: event.get("method") in ends)["method"]])[0] == ends[1]:
+            return False
+        self.browser.call("Page.handleJavaScriptDialog", accept=True)
+        self.until("location.href === 'about:blank'")
+        return True
+
     def settle(self):
         """Wait until an answer is no longer too quick, and what was exposed is painted."""
         time.sleep(0.45)
@@ -41,7 +53,7 @@ class Reader:
     def until(self, expression, seconds=20):
         end = time.monotonic() + seconds
         while not self.value(expression):
-            assert time.monotonic() < end, f"{expression} stays {self.value(expression)!r}; {self.text('body')}"
+            assert time.monotonic() < end, f"{expression} stays {self.value(expression)!r}"
             time.sleep(0.03)
 
     def value(self, expression):
@@ -89,7 +101,8 @@ class Reader:
         where = f"[[{x}, {y}]]" if x is not None else "grid"
         return self.value(
             f"(c => {{ const t = c.getContext('2d'); const grid = [];"
-            "for (let i = 1; i < 12; i++) for (let j = 1; j < 12; j++) grid.push([c.width * i / 12, c.height * j / 12]);"
+            "for (let i = 1; i < 12; i++) for (let j = 1; j < 12; j++) grid.push([c.width * i / 12,"
+            " c.height * j / 12]);"
             f"return {where}.map(([x, y]) => [...t.getImageData(x, y, 1, 1).data].slice(0, 3)) }})"
             f"(document.querySelector({selector!r}))"
         )
@@ -148,5 +161,6 @@ def reader(browser, phantom_studies, tmp_path):
     """A reader before a new desk; a port of its own, so nothing is left in the browser from other tests."""
     desk = Desk(phantom_studies, StandInModel(phantom_studies), state=tmp_path, seed=0)
     with serve(desk) as server:
-        yield Reader(browser, server)
-        browser.call("Page.navigate", url="about:blank")
+        reader = Reader(browser, server)
+        yield reader
+        reader.leave()

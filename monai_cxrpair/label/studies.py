@@ -23,6 +23,7 @@ from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging.read import PICTURE_MAGIC
 
 KEY = "label.key"
+_REASONS = {str(reason): reason for reason in Reason}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +146,7 @@ def _radiographs(rows: pd.DataFrame, root: Path, *, files: int, allow_burned_in:
         if reason == Reason.NOT_DICOM and _is_picture(root / path):
             pictures.append({"path": path, "image_id": path, "study_id": path, "patient_id": path})
         else:
-            rejects.append((path, Reason(reason)))
+            rejects.append((path, _REASONS[reason]))
     reading = Reading(table=taken, findings=[], rejects=rejects, files_seen=files, root=root, source="dicom")
     if not allow_burned_in:
         reading.leave_out(reading.table["_burned_in"].astype(bool), Reason.BURNED_IN)
@@ -178,7 +179,7 @@ def _in_order(cohort: Cohort) -> dict[str, Study]:
     """By date and time, those without one last; radiographs frontal first, then as they lie in the folder."""
     table = cohort.table[["image_id", "patient_id", "study_id", "laterality", "view_position", "path"]].copy()
     table["when"] = cohort.table["study_datetime"]
-    table["row"], table["file"] = range(len(table)), cohort.paths()
+    table["row"], table["file"] = range(len(table)), pd.Series(cohort.paths(), dtype=object)
     table["rank"] = table["laterality"].map(list(LATERALITIES).index)
     table["first"] = table.groupby("study_id")["path"].transform("min")
     table = table.sort_values(["when", "first", "study_id", "rank", "path"], kind="stable", na_position="last")

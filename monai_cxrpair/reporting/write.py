@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,9 @@ from monai_cxrpair.reporting.secondary_capture import build_overlay
 from monai_cxrpair.reporting.source import read_source
 from monai_cxrpair.reporting.structured_report import build_report
 from monai_cxrpair.reporting.validate import check_object
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NOT_WRITTEN = "not-written.csv"
 
@@ -81,7 +84,7 @@ class WriteDicom:
         pairs = list(zip(engine.state.batch, engine.state.output, strict=True))
         self.not_written += [(str(item["image_id"]), str(item["error"])) for item, _ in pairs if item["error"]]
         pairs = [(item, output) for item, output in pairs if not item["error"]]
-        maps = self._maps([item["image"] for item, _ in pairs]) if self.network is not None and pairs else []
+        maps = self._maps(self.network, [item["image"] for item, _ in pairs]) if self.network and pairs else []
         for number, (item, output) in enumerate(pairs):
             name, probability = str(item["image_id"]), float(output["pred"].flatten()[0])
             after, remark = self._calibrated(probability), str(item.get("warning") or "")
@@ -117,16 +120,16 @@ class WriteDicom:
         # The header is read again for the report: 100,000 of them would not fit into memory.
         self._studies.setdefault(str(source.StudyInstanceUID).strip(), []).append((name, said))
 
-    def _maps(self, views: list[Any]) -> Any:
+    def _maps(self, network: nn.Module, views: list[Any]) -> Any:
         """Where the classifier looked: (B, S, S) in [0, 1], of normalised views (1, S, S)."""
         import torch
 
         from monai_cxrpair.evaluation.heat_map import heat_map, last_picture_layer
 
-        device = next(self.network.parameters()).device
+        device = next(network.parameters()).device
         batch = torch.stack([torch.as_tensor(np.asarray(view)) for view in views]).to(device)
-        self._layer = self._layer or last_picture_layer(self.network, batch[:1])
-        return heat_map(self.network, batch, self._layer)
+        self._layer = self._layer or last_picture_layer(network, batch[:1])
+        return heat_map(network, batch, self._layer)
 
     def _report(self, radiographs: list[tuple[str, dict[str, Any]]]) -> None:
         answers = []

@@ -57,8 +57,9 @@ def test_training_statistics_are_those_of_the_rows_asked_for_with_the_sizes_that
     class Cached:
         """As a RadiographCacheDataset: whole pictures, and their centres as views."""
 
-        whole = [np.pad(p, ((8, 8), (0, 0)), mode="edge") for p in _pictures(30, 0)]
-        data = [{"image": str(tmp_path / f"{n}.png")} for n in range(30)]
+        def __init__(self):
+            self.whole = [np.pad(p, ((8, 8), (0, 0)), mode="edge") for p in _pictures(30, 0)]
+            self.data = [{"image": str(tmp_path / f"{n}.png")} for n in range(30)]
 
         def radiographs(self, rows):
             return [self.whole[row] for row in rows]
@@ -66,9 +67,10 @@ def test_training_statistics_are_those_of_the_rows_asked_for_with_the_sizes_that
         def __getitems__(self, rows):
             return {"image": np.stack([self.whole[row][8:-8] for row in rows])[:, None]}
 
-    for number, item in enumerate(Cached.data[:-1]):  # one has no file any more
+    dataset = Cached()
+    for number, item in enumerate(dataset.data[:-1]):  # one has no file any more
         assert cv2.imwrite(item["image"], np.zeros((500 + number, 400), np.uint8))
-    statistics = training_statistics(Cached(), np.arange(5, 30), seed=0)
+    statistics = training_statistics(dataset, np.arange(5, 30), seed=0)
     assert statistics["radiographs"] == 25
     assert statistics["quantiles"]["side"]["0.5"] == 400
     assert statistics["quantiles"]["aspect"]["0.5"] == pytest.approx(np.log(80 / 64), abs=1e-4)

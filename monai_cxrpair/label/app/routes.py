@@ -63,8 +63,9 @@ def page_router(desk: Callable[[], Desk], *, dependencies: Sequence[Any] = ()) -
     def one_study(study: str) -> dict[str, Any]:
         """A study; `k` numbers its radiographs, frontal ones first.
 
-        `{"study": "3f...", "finding": "pleural_effusion", "probability": 0.83 or null, "threshold": 0.4 or null,
-        "positive": true or null, "radiographs": [{"k": 0, "image": "9c...", "laterality": "frontal" | "lateral" |
+        `{"study": "3f...", "finding": "pleural_effusion", "probability": 0.83 or null,
+        "calibrated": 0.79 or null, "threshold": 0.4 or null, "positive": true or null,
+        "radiographs": [{"k": 0, "image": "9c...", "laterality": "frontal" | "lateral" |
         "unknown", "view_position": "PA", "probability": 0.83 or null when it cannot be read}], "answer": null or
         {"answer": "present" | "absent" | "uncertain", "reader": "kim", "time": "2024-05-06T07:08:09.123+00:00"}}`
         """

@@ -219,7 +219,7 @@ function change(settled) {
 }
 
 server.connection.addEventListener("away", ({ detail }) => {
-  element("away-text").textContent = `No use of the server now: ${detail}. Your answers are kept here and sent later.`;
+  element("away-text").textContent = `Trouble with the server: ${detail}. Your answers are kept here and sent later.`;
   element("away").hidden = false;
 });
 server.connection.addEventListener("reached", tellReached);

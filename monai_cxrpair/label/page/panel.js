@@ -62,10 +62,10 @@ export function showProgress(progress, waiting) {
   if (progress) {
     const { studies, answered, being_read: others, unreadable, answers } = progress;
     Object.assign(element("progress"), { max: Math.max(studies, 1), value: answered });
-    element("progress-text").textContent = `${answered} of ${studies} studies answered`;
-    const counts = ["present", "absent", "uncertain"].map((name) => `${answers[name] ?? 0} ${name}`);
     const more = [others ? `${others} being read` : "", unreadable ? `${unreadable} unreadable` : ""].filter(Boolean);
-    element("progress-answers").textContent = [...counts, ...more].join(" · ");
+    element("progress-text").textContent = [`${answered} of ${studies} answered`, ...more].join(" · ");
+    const counts = ["present", "absent", "uncertain"].map((name) => `${answers[name] ?? 0} ${name}`);
+    element("progress-answers").textContent = counts.join(" · ");
   }
   const one = waiting === 1 ? "1 answer is" : `${waiting} answers are`;
   element("progress-waiting").textContent = waiting ? `${one} waiting to be sent` : "";

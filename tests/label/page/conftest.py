@@ -1,5 +1,6 @@
 """The reading page in a real browser, before a server with phantom radiographs."""
 
+import json
 import time
 
 import chromium
@@ -22,13 +23,13 @@ class Reader:
 
     def open(self, *, width=1280, height=800, name="kim", **settings):
         """Open the page; with `name=None` as somebody who has never been here."""
-        if name is not None:
-            self.browser.open(self.server.address + "page.css", width=width)
-            kept = str({"reader": name, **settings}).replace("True", "true").replace("False", "false")
-            self.browser.value(f"localStorage.setItem('cxrpair.settings', JSON.stringify({kept}))")
+        kept = json.dumps(json.dumps({"reader": name, **settings}))
+        script = f"localStorage.setItem('cxrpair.settings', {kept})" if name is not None else ""
+        before = self.browser.call("Page.addScriptToEvaluateOnNewDocument", source=script)["identifier"]
         self.server.asked.clear()
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.browser.open(self.server.address, width=width)
+        self.browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=before)
         self.browser.call("Emulation.setDeviceMetricsOverride", **size)
         if name is not None:
             self.until("document.body.dataset.phase === 'reading'")
@@ -43,7 +44,8 @@ class Reader:
         if (found or [self.browser._until(lambda event: event.get("method") in ends)["method"]])[0] == ends[1]:
             return False
         self.browser.call("Page.handleJavaScriptDialog", accept=True)
-        self.until("location.href === 'about:blank'")
+        if not any(event["method"] == ends[1] for event in self.browser.events):
+            self.browser._until(lambda event: event.get("method") == ends[1])
         return True
 
     def settle(self):
@@ -144,7 +146,7 @@ class Reader:
 @pytest.fixture(scope="session")
 def phantom_studies(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reading")
-    write_phantom(folder / "pacs", patients=4, file_format="dicom", seed=6, structure="mimic")
+    write_phantom(folder / "pacs", patients=3, file_format="dicom", seed=1, structure="mimic")
     return Studies.read(folder / "pacs", key_folder=folder)
 
 

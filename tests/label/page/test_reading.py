@@ -84,10 +84,12 @@ def test_a_study_that_was_skipped_comes_again_when_nothing_else_is_left(reader):
 
 def test_the_next_study_is_leased_and_its_pictures_are_loaded_while_this_one_is_read(reader):
     reader.open()
-    leased = reader.server.desk.state / "leases.json"
-    reader.until("performance.getEntriesByType('resource').filter(each => each.name.includes('.raw')).length > 1")
-    ahead = [study for study in json.loads(leased.read_text()) if not study.startswith(reader.study)]
+    desk, shown = reader.server.desk, reader.study
+    reader.until("performance.getEntriesByType('resource').filter(each => each.name.includes('worklist')).length > 1")
+    ahead = [study for study in json.loads((desk.state / "leases.json").read_text()) if not study.startswith(shown)]
     assert len(ahead) == 1
+    pictures = f"performance.getEntriesByType('resource').filter(each => /{ahead[0]}.*raw/.test(each.name)).length"
+    reader.until(f"{pictures} === {len(desk.studies[ahead[0]].radiographs)}")
     reader.server.faults.append(("GET", "/api/study/", "drop"))
     reader.answer("1")
     assert ahead[0].startswith(reader.study)
@@ -173,6 +175,7 @@ def test_an_answer_to_a_study_that_another_reader_has_stays_on_the_page_until_it
     assert reader.server.answers() == {}
     reader.answer("2")
     reader.saved(1)  # a refusal stops no other answer
+    assert reader.leave()
     reader.open()
     assert "Not saved" in reader.text("#refused")
     reader.click("#refused button")

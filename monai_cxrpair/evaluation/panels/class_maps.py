@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from monai_cxrpair.errors import CxrPairError
+
+
+class _SignedGradCAM(GradCAM):
+    """Grad-CAM before its ReLU."""
+
+    def compute_map(
+        self, x: Tensor, class_idx: int = 0, retain_graph: bool = False, layer_idx: int = -1, **kwargs: Any
+    ) -> Tensor:
+        """(B, 1, h, w): the features, each by what the logit gains from it."""
+        _, features, gradients = self.nn_module(x, class_idx=class_idx, retain_graph=retain_graph, **kwargs)
+        weights = gradients[layer_idx].mean(dim=(2, 3), keepdim=True)
+        signed: Tensor = (weights * features[layer_idx]).sum(1, keepdim=True)
+        return signed
 
 
 class ClassMaps:
@@ -34,16 +48,19 @@ class ClassMaps:
         started, finished = _trace(network, view)
         self.layer, self.size = _last_map(finished)
         self._from_picture = not _let_gradients_reach(network, self.layer, started)
-        self._cam = GradCAM(network, self.layer)
+        self._cam = _SignedGradCAM(network, self.layer)
 
     def __call__(self, views: Tensor) -> NDArray[np.float32]:
-        """Places that raise the logit.
+        """Places that raise the logit, above 0, and that lower it, below.
+
+        Grad-CAM shows the former only (its ReLU). To compare maps all are needed: of random weights, often no place
+        raises the logit.
 
         Args:
             views: (B, 1, S, S) normalised.
 
         Returns:
-            (B, h, w) at least 0, each in the logit's own unit; all 0 where no place raises it.
+            (B, h, w) in the logit's own unit.
 
         Raises:
             CxrPairError: gradients do not come through the network.

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import matplotlib
 import numpy as np
 import torch
 from monai.metrics import SSIMMetric
@@ -21,22 +19,21 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from monai_cxrpair.cohort.files import atomic_path
-from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.classifier import build_classifier
 from monai_cxrpair.evaluation.panels.class_maps import ClassMaps, randomise
+from monai_cxrpair.evaluation.panels.map_pictures import scaled, side_by_side, write_scale
 from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel
-from monai_cxrpair.evaluation.panels.thumbnails import thumbnail, write_jpeg
+from monai_cxrpair.evaluation.panels.thumbnails import write_jpeg
 from monai_cxrpair.evaluation.statistics.bootstrap import ci95, patient_weights, weighted_sums
 
 SHOWN = 3  # of each kind
-SIDE = 224
 SAMPLE = 64  # radiographs of the check, one a patient
 BATCH = 16  # and other random weights for each batch, so that no single draw of them decides
 # Cohen's (1988) large correlation: from here on a map of random weights is called like that of the trained ones.
 ALIKE = 0.5
 FEWEST = 10  # maps that can be compared; below it nothing is said
 BORDER = 0.1  # of each side: letters, collimation, shoulders and the background lie there
+FIELDS = 5  # of a side, at least: with fewer, one field is border and chest at once
 REPLICATES = 2000
 
 Maps = NDArray[np.float32]
@@ -62,7 +59,7 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel | None:
     sample = rows[_sample(present, patients, seed=evaluated.seed)]
     maps = _maps(evaluated, look, sample)
     size = evaluated.dataset.image_size
-    shares = _border_shares(_enlarged(maps, size))
+    shares = _border_shares(_enlarged(_raised(maps), size))
     even = np.ones((1, size, size), dtype=np.float32)
     figures = {
         "encoder": evaluated.chosen,
@@ -73,15 +70,16 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel | None:
         "present": int((evaluated.labels[sample] == 1).sum()),
         "empty": int(np.isnan(shares).sum()),
         "check": _check(evaluated, maps, sample),
+        "coarse": min(look.size) < FIELDS,
         "border": {"width": BORDER, "even": float(_border_shares(even)[0]), **_mean(shares, seed=evaluated.seed)},
     }
     order = np.argsort(scores, kind="stable")
     kinds = {"present": order[present[order]][::-1], "absent": order[~present[order]]}
-    pictures = {"grad_cam_scale": _write_scale(out_dir / "grad_cam_scale.png")} if evaluated.show_radiographs else {}
+    pictures = {"grad_cam_scale": write_scale(out_dir / "grad_cam_scale.png")} if evaluated.show_radiographs else {}
     shown: dict[str, list[dict[str, Any]]] = {}
     for kind, candidates in kinds.items():
         chosen = candidates[_first_of_each(patients[candidates])][:SHOWN]
-        large = _enlarged(_maps(evaluated, look, rows[chosen]), size)
+        large = _enlarged(_raised(_maps(evaluated, look, rows[chosen])), size)
         shown[kind] = [
             {
                 "image_id": evaluated.cohort.table["image_id"].iloc[rows[k]],
@@ -93,7 +91,7 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel | None:
         for number, (row, field) in enumerate(zip(rows[chosen], large, strict=True)):
             if evaluated.show_radiographs:
                 key = f"grad_cam_{kind}_{number}"
-                pictures[key] = write_jpeg(_side_by_side(_pixels(evaluated, [row])[0], field), out_dir / f"{key}.jpg")
+                pictures[key] = write_jpeg(side_by_side(_pixels(evaluated, [row])[0], field), out_dir / f"{key}.jpg")
     return Panel(figures={**figures, "shown": shown}, pictures=pictures)
 
 
@@ -121,6 +119,11 @@ def _views(evaluated: Evaluated, rows: NDArray[np.int64]) -> Tensor:
 def _maps(evaluated: Evaluated, look: ClassMaps, rows: NDArray[np.int64]) -> Maps:
     batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
     return np.concatenate([look(_views(evaluated, batch)) for batch in batches])
+
+
+def _raised(maps: Maps) -> Maps:
+    """What Grad-CAM shows: the places that raise the score."""
+    return np.maximum(maps, 0)
 
 
 def _first_of_each(patients: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -160,17 +163,24 @@ def _randomised(part: str, *, seed: int) -> Callable[[nn.Module], None]:
 
 
 def _alike(first: Maps, second: Maps, *, size: int, seed: int) -> dict[str, Any]:
-    """Spearman's correlation over the fields of two maps, and SSIM of what is shown; NaN where a map is even."""
+    """Spearman's correlation over the fields of two maps, and SSIM of their pictures from lowest to highest.
+
+    Places that lower the score count too: with random weights there is often no other. NaN where a map is even.
+    """
     flat = [maps.reshape(len(maps), -1) for maps in (first, second)]
     there = (np.ptp(flat[0], axis=1) > 0) & (np.ptp(flat[1], axis=1) > 0)
     ranks, ssim = np.full(len(there), np.nan), np.full(len(there), np.nan)
     ranks[there] = [spearmanr(a, b).statistic for a, b in zip(flat[0][there], flat[1][there], strict=True)]
     if there.any():
-        pair = [torch.from_numpy(_scaled(_enlarged(maps[there], size)))[:, None] for maps in (first, second)]
+        pair = [torch.from_numpy(scaled(_enlarged(_from_zero(maps[there]), size)))[:, None] for maps in (first, second)]
         window = min(11, size - 1 + size % 2)  # odd, and no larger than the picture
         metric = SSIMMetric(spatial_dims=2, data_range=1.0, win_size=window, reduction="none")
         ssim[there] = metric(pair[0], pair[1])[:, 0].numpy()
     return {"spearman": _mean(ranks, seed=seed), "ssim": _mean(ssim, seed=seed)}
+
+
+def _from_zero(maps: Maps) -> Maps:
+    return np.asarray(maps - maps.min(axis=(1, 2), keepdims=True))
 
 
 def _verdict(*correlations: dict[str, Any]) -> str:
@@ -204,12 +214,6 @@ def _enlarged(maps: Maps, size: int) -> Maps:
     return large[:, 0].numpy()
 
 
-def _scaled(maps: Maps) -> Maps:
-    """Each to its own highest value, 1; an empty map stays 0."""
-    highest = maps.max(axis=(1, 2), keepdims=True)
-    return np.asarray(np.divide(maps, highest, out=np.zeros_like(maps), where=highest > 0))
-
-
 def _border_shares(large: Maps) -> NDArray[np.float64]:
     """Share of each map in the border of the picture; NaN for an empty one."""
     width = round(BORDER * large.shape[-1])
@@ -219,32 +223,3 @@ def _border_shares(large: Maps) -> NDArray[np.float64]:
     return np.asarray(
         np.divide(totals - inside.sum(axis=(1, 2), dtype=np.float64), totals, out=shares, where=totals > 0)
     )
-
-
-def _side_by_side(radiograph: NDArray[np.float32], field: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(SIDE, 2 SIDE + 4, 3): the radiograph, and beside it the same below its map."""
-    grey = thumbnail(radiograph, SIDE)
-    large = cv2.resize(_scaled(field[None])[0], (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-    plain = np.repeat(grey[..., None], 3, axis=2)
-    gap = np.full((SIDE, 4, 3), 255, dtype=np.uint8)
-    return np.concatenate([plain, gap, _overlay(grey, large)], axis=1)
-
-
-def _overlay(grey: NDArray[np.uint8], field: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Viridis, even in lightness and told apart by colour-blind readers; the lower a value, the more shines through."""
-    colours = matplotlib.colormaps["viridis"](field)[..., :3]  # (h, w, 3) in [0, 1]
-    opacity = 0.7 * np.clip(field, 0, 1)[..., None]
-    mixed = (1 - opacity) * (grey[..., None] / 255.0) + opacity * colours
-    return np.asarray(np.rint(255 * mixed), dtype=np.uint8)
-
-
-def _write_scale(path: Path) -> Path:
-    """What the colours mean, on middle grey, from 0 to the highest value."""
-    ramp = np.tile(np.linspace(0, 1, 240, dtype=np.float32), (12, 1))
-    picture = _overlay(np.full(ramp.shape, 110, dtype=np.uint8), ramp)
-    made, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
-    if not made:
-        raise CxrPairError(f"{path}: the colour scale cannot be written as PNG")
-    with atomic_path(path, mode=None) as temporary:
-        temporary.write_bytes(data.tobytes())
-    return path

@@ -23,6 +23,7 @@ from monai_cxrpair.evaluation.report.words import (
     label,
     learned_from,
     limitations,
+    pretraining,
     unbroken,
     unit,
     value,
@@ -94,6 +95,7 @@ def write_report(
         learned_from=learned_from,
         limitations=limitations(data),
         facts=facts,
+        pretraining=pretraining,
         subgroups=_subgroups(data),
         classifier_facts={k: v for k, v in (data.get("classifier") or {}).items() if k != "at_operating_point"},
     )

@@ -148,6 +148,23 @@ def _sentence(a: str, b: str, difference: float, low: float, high: float, correc
     )
 
 
+def pretraining(card: Mapping[str, Any]) -> str:
+    """How an encoder was pre-trained, in one line.
+
+    Args:
+        card: of the encoder; a baseline's has no `training`.
+    """
+    training, rule = card.get("training"), card.get("pairing")
+    if not training:
+        return "none"
+    pairs = ", ".join(f"{label(key)} {value(item)}" for key, item in rule.items()) if rule else "no metadata"
+    method = (training.get("method") or {}).get("name")
+    known = {"epochs": training.get("epochs"), "seed": training.get("seed"), "queue": training.get("queue_size")}
+    return "; ".join(
+        [*([method] if method else []), pairs, *(f"{k} {value(v)}" for k, v in known.items() if v is not None)]
+    )
+
+
 def facts(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Label and value of each entry of a card; nested cards as `outer: inner`, empty entries left out."""
     for key, item in entries.items():

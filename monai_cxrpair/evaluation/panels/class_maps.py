@@ -12,7 +12,7 @@ from monai.visualize import GradCAM
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.evaluation.panels.panel import PanelError
 
 
 class _SignedGradCAM(GradCAM):
@@ -40,7 +40,7 @@ class ClassMaps:
         size: height and width of its maps.
 
     Raises:
-        CxrPairError: the network has no such layer.
+        PanelError: the network has no such layer.
     """
 
     def __init__(self, network: nn.Module, view: Tensor) -> None:
@@ -63,7 +63,7 @@ class ClassMaps:
             (B, h, w) in the logit's own unit.
 
         Raises:
-            CxrPairError: gradients do not come through the network.
+            PanelError: gradients do not come through the network.
         """
         try:
             # An evaluation may run under no_grad; here, and only here, gradients are wanted.
@@ -72,8 +72,7 @@ class ClassMaps:
                 given = views.detach().clone(memory_format=torch.contiguous_format).requires_grad_(self._from_picture)
                 maps: Tensor = self._cam.compute_map(given, class_idx=0)
         except (RuntimeError, IndexError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise CxrPairError(f"Grad-CAM: gradients do not come back to {self.layer} ({reason})") from error
+            raise PanelError(f"Grad-CAM: gradients do not come back to {self.layer}") from error
         self._network.zero_grad(set_to_none=True)
         return maps[:, 0].detach().float().cpu().numpy()
 
@@ -129,14 +128,14 @@ def _last_map(finished: list[tuple[str, tuple[int, ...]]]) -> tuple[str, tuple[i
     for place in reversed(range(len(finished))):
         name, shape = finished[place]
         if len(shape) == 3:
-            raise CxrPairError(
+            raise PanelError(
                 "the encoder is a transformer or the like: it makes tokens (B, N, C) of the picture, and Grad-CAM "
                 "needs a convolutional layer close to the features (resnet, densenet, convnext)"
             )
         # A layer that is called twice, such as a ReLU that a block shares, has two outputs under one name.
         if len(shape) == 4 and shape[2] == shape[3] > 1 and times[name] == 1:
             return name, (shape[2], shape[3])
-    raise CxrPairError(
+    raise PanelError(
         "the encoder has no layer whose output is a picture of features: Grad-CAM needs a convolutional network"
     )
 

@@ -12,9 +12,8 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from sklearn.preprocessing import normalize
 
-from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.attributes import attributes, view_names
-from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel
+from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel, PanelError
 from monai_cxrpair.evaluation.patient_pairs import bounded_rows
 from monai_cxrpair.evaluation.report.drawing import COLOURS, GREY, MARKERS, legend_name, picture, save
 from monai_cxrpair.evaluation.report.results import reference_encoder
@@ -46,14 +45,14 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel:
         None where a class has fewer than ten radiographs.
 
     Raises:
-        CxrPairError: the test side has too few radiographs.
+        PanelError: the test side has too few radiographs.
     """
     test = evaluated.split.test_rows
     patients = evaluated.cohort.codes("patient_id")[test]
     kept = bounded_rows(patients, seed=evaluated.seed, at_most=MAX_RADIOGRAPHS)
     rows = test[kept]
     if len(rows) < FEWEST:
-        raise CxrPairError(f"the test side has {len(rows)} radiographs, a map needs at least {FEWEST}")
+        raise PanelError(f"the test side has {len(rows)} radiographs, a map needs at least {FEWEST}")
     known = attributes(evaluated.cohort.table.iloc[rows], evaluated.labels[rows])
     names = shown_encoders(evaluated)
     figures: dict[str, Any] = {}

@@ -28,8 +28,9 @@ from monai_cxrpair.evaluation.statistics.bootstrap import ci95, patient_weights,
 
 SHOWN = 3  # of each kind
 SAMPLE = 64  # radiographs of the check, one a patient
-BATCH = 16  # and other random weights for each batch, so that no single draw of them decides
-# Cohen's (1988) large correlation: from here on a map of random weights is called like that of the trained ones.
+BATCH = 16
+PER_DRAW = 4  # radiographs that share a draw of random weights: no single draw decides, and the draws are counted
+# Cohen's (1988) large correlation: from here on, with either sign, a map of random weights is called like the trained.
 ALIKE = 0.5
 FEWEST = 10  # maps that can be compared; below it nothing is said
 BORDER = 0.1  # of each side: letters, collimation, shoulders and the background lie there
@@ -47,7 +48,7 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel | None:
         out_dir: gets `grad_cam_<kind>_<n>.jpg` and `grad_cam_scale.png`, unless radiographs are not to be shown.
 
     Raises:
-        CxrPairError: the encoder has no layer that Grad-CAM can be made at.
+        PanelError: the encoder has no layer that Grad-CAM can be made at.
     """
     rows = np.unique(evaluated.linear.test_rows)
     present = evaluated.labels[rows] == 1
@@ -71,7 +72,11 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel | None:
         "empty": int(np.isnan(shares).sum()),
         "check": _check(evaluated, maps, sample),
         "coarse": min(look.size) < FIELDS,
-        "border": {"width": BORDER, "even": float(_border_shares(even)[0]), **_mean(shares, seed=evaluated.seed)},
+        "border": {
+            "width": BORDER,
+            "even": float(_border_shares(even)[0]),
+            **_mean(shares, np.arange(len(shares)), seed=evaluated.seed),
+        },
     }
     order = np.argsort(scores, kind="stable")
     kinds = {"present": order[present[order]][::-1], "absent": order[~present[order]]}
@@ -143,8 +148,16 @@ def _sample(present: NDArray[np.bool_], patients: NDArray[np.int64], *, seed: in
 def _check(evaluated: Evaluated, maps: Maps, sample: NDArray[np.int64]) -> dict[str, Any]:
     """How like the maps of random weights are to those of the trained ones; of another patient for comparison."""
     seed, size = evaluated.seed, evaluated.dataset.image_size
-    batches = [(seed + start, sample[start : start + BATCH]) for start in range(0, len(sample), BATCH)]
-    found: dict[str, Any] = {"source": "Adebayo et al. 2018", "alike": ALIKE, "draws": len(batches)}
+    batches = [(seed + start, sample[start : start + PER_DRAW]) for start in range(0, len(sample), PER_DRAW)]
+    draws = np.arange(len(sample)) // PER_DRAW
+    found: dict[str, Any] = {
+        "source": "Adebayo et al. 2018",
+        "alike": ALIKE,
+        "draws": len(batches),
+        "per_draw": PER_DRAW,
+        # Mean size of Spearman's correlation of unrelated fields, by its normal approximation.
+        "by_chance": float(np.sqrt(2 / (np.pi * (maps[0].size - 1)))),
+    }
     for part in ("encoder", "head"):
         random = [
             ClassMaps(_classifier(evaluated, _randomised(part, seed=draw)), _views(evaluated, rows[:1]))(
@@ -152,9 +165,9 @@ def _check(evaluated: Evaluated, maps: Maps, sample: NDArray[np.int64]) -> dict[
             )
             for draw, rows in batches
         ]
-        found[part] = _alike(maps, np.concatenate(random), size=size, seed=seed)
-    found["other_patient"] = _alike(maps, np.roll(maps, 1, axis=0), size=size, seed=seed)
-    found["verdict"] = _verdict(found["encoder"]["spearman"], found["head"]["spearman"])
+        found[part] = _alike(maps, np.concatenate(random), draws, size=size, seed=seed)
+    found["other_patient"] = _alike(maps, np.roll(maps, 1, axis=0), np.arange(len(sample)), size=size, seed=seed)
+    found["verdict"] = _verdict(found["encoder"]["size"], found["head"]["size"])
     return found
 
 
@@ -162,46 +175,57 @@ def _randomised(part: str, *, seed: int) -> Callable[[nn.Module], None]:
     return lambda network: randomise(network.get_submodule("fc" if part == "head" else part), seed=seed)
 
 
-def _alike(first: Maps, second: Maps, *, size: int, seed: int) -> dict[str, Any]:
-    """Spearman's correlation over the fields of two maps, and SSIM of their pictures from lowest to highest.
+def _alike(first: Maps, second: Maps, draws: NDArray[np.int64], *, size: int, seed: int) -> dict[str, Any]:
+    """Spearman's correlation over the fields of two maps, its size, and SSIM of their pictures from lowest to highest.
 
-    Places that lower the score count too: with random weights there is often no other. NaN where a map is even.
+    Places that lower the score count too: with random weights there is often no other. NaN where a map is even. It is
+    the size that tells: a random head that gives the map or its negative has learned nothing, and a mean of 0.
     """
     flat = [maps.reshape(len(maps), -1) for maps in (first, second)]
     there = (np.ptp(flat[0], axis=1) > 0) & (np.ptp(flat[1], axis=1) > 0)
     ranks, ssim = np.full(len(there), np.nan), np.full(len(there), np.nan)
     ranks[there] = [spearmanr(a, b).statistic for a, b in zip(flat[0][there], flat[1][there], strict=True)]
     if there.any():
-        pair = [torch.from_numpy(scaled(_enlarged(_from_zero(maps[there]), size)))[:, None] for maps in (first, second)]
+        from_zero = [maps[there] - maps[there].min(axis=(1, 2), keepdims=True) for maps in (first, second)]
+        pair = [torch.from_numpy(scaled(_enlarged(maps, size)))[:, None] for maps in from_zero]
         window = min(11, size - 1 + size % 2)  # odd, and no larger than the picture
         metric = SSIMMetric(spatial_dims=2, data_range=1.0, win_size=window, reduction="none")
         ssim[there] = metric(pair[0], pair[1])[:, 0].numpy()
-    return {"spearman": _mean(ranks, seed=seed), "ssim": _mean(ssim, seed=seed)}
+    values = {"spearman": ranks, "size": np.abs(ranks), "ssim": ssim}
+    return {name: _mean(found, draws, seed=seed) for name, found in values.items()}
 
 
-def _from_zero(maps: Maps) -> Maps:
-    return np.asarray(maps - maps.min(axis=(1, 2), keepdims=True))
-
-
-def _verdict(*correlations: dict[str, Any]) -> str:
-    """`unchanged`: not to be believed; `unclear`; `changed`: the maps passed the check; `too_few`: not checked."""
-    enough = [found for found in correlations if found["n"] >= FEWEST]
+def _verdict(*sizes: dict[str, Any]) -> str:
+    """Of the sizes: `unchanged`: not to be believed; `unclear`; `changed`: passed the check; `too_few`: not checked."""
+    enough = [found for found in sizes if found["n"] >= FEWEST]
     if any(found["value"] >= ALIKE for found in enough):  # one failure is enough, whatever the other would say
         return "unchanged"
-    if len(enough) < len(correlations):
+    if len(enough) < len(sizes):
         return "too_few"
-    return "unclear" if max(found["ci95"][1] for found in correlations) >= ALIKE else "changed"
+    return "unclear" if max(found["ci95"][1] for found in sizes) >= ALIKE else "changed"
 
 
-def _mean(values: NDArray[np.floating], *, seed: int) -> dict[str, Any]:
-    """Mean over the radiographs, one a patient, with its bootstrap interval."""
-    there = np.asarray(values, dtype=np.float64)
-    there = there[~np.isnan(there)]
-    if not len(there):
+def _mean(values: NDArray[np.floating], draws: NDArray[np.int64], *, seed: int) -> dict[str, Any]:
+    """Mean over the radiographs with its bootstrap interval.
+
+    Args:
+        values: (n,) NaN is left out.
+        draws: (n,) what is resampled: radiographs that share random weights are not independent of each other.
+        seed: of the bootstrap.
+
+    Returns:
+        `value`, `ci95`, `n`; the interval None where there is only one draw.
+    """
+    there = ~np.isnan(values)
+    known = np.asarray(values, dtype=np.float64)[there]
+    if not len(known):
         return {"value": None, "ci95": None, "n": 0}
-    weights = patient_weights(np.arange(len(there)), replicates=REPLICATES, seed=seed)
-    samples = weighted_sums(there[:, None], weights)[:, 0] / len(there)
-    return {"value": float(there.mean()), "ci95": list(ci95(samples)), "n": len(there)}
+    found: dict[str, Any] = {"value": float(known.mean()), "ci95": None, "n": len(known)}
+    if len(np.unique(draws[there])) > 1:
+        weights = patient_weights(draws[there], replicates=REPLICATES, seed=seed)
+        sums = weighted_sums(np.column_stack([known, np.ones(len(known))]), weights)  # (R, 2)
+        found["ci95"] = list(ci95(sums[:, 0] / sums[:, 1]))
+    return found
 
 
 def _or_none(share: float) -> float | None:

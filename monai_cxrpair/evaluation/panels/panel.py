@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from monai_cxrpair.cohort import Cohort, Split
+from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.encoders import FrozenEncoder
 from monai_cxrpair.evaluation.probe import LinearProbe
 from monai_cxrpair.evaluation.protocols.runner import ProtocolResult
@@ -72,6 +73,10 @@ class Panel:
 
     figures: dict[str, Any]
     pictures: dict[str, Path] = field(default_factory=dict)
+
+
+class PanelError(CxrPairError):
+    """Why a panel, or a row of it, cannot be made, in words for the page: no file, no path, no identifier in them."""
 
 
 # None: there is nothing to show, and the section is left out.

@@ -52,6 +52,7 @@ class Flat(nn.Module):
 
 def test_the_map_is_the_weighted_mean_of_the_features_where_the_network_ends_in_a_mean():
     # There the gradient at each place is the head's weight over the number of places: no Grad-CAM needed.
+    torch.manual_seed(0)
     network = classifier(Small())
     views = torch.rand(5, 1, 64, 64)
     with torch.no_grad():
@@ -60,7 +61,7 @@ def test_the_map_is_the_weighted_mean_of_the_features_where_the_network_ends_in_
     look = ClassMaps(network, VIEW)
     assert (look.layer, look.size) == ("encoder.second", (16, 16))
     np.testing.assert_allclose(look(views), expected.numpy(), atol=1e-7)
-    assert expected.max() > 0
+    assert np.ptp(expected.numpy()) > 1e-5
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ def weights(folder):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_to_the_whole_group_saves_before_leaving_and_nothing_is_lost(forked, tmp_path, number, code, workers):
     """To the group, as Slurm and a terminal send it: the loader's workers get it too."""
-    killed = forked(tmp_path / "run", workers=workers, step_seconds=0.05, checkpoint_minutes=0)
-    wait_for(lambda: steps(tmp_path / "run") == 5)
+    killed = forked(tmp_path / "run", workers=workers, step_seconds=0.2, checkpoint_minutes=0)
+    wait_for(lambda: steps(tmp_path / "run") >= 5)  # not ==: on a busy machine the fifth may pass unseen
     os.killpg(killed.pid, number)
     killed.join(30)
     assert killed.exitcode == code

@@ -17,6 +17,7 @@ from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel, PanelError
 from monai_cxrpair.evaluation.patient_pairs import bounded_rows
 from monai_cxrpair.evaluation.report.drawing import COLOURS, GREY, MARKERS, legend_name, picture, save
 from monai_cxrpair.evaluation.report.results import reference_encoder
+from monai_cxrpair.evaluation.report.words import human
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ def _draw(
                 one, two = figures[name]["explained"]
                 line[0].set_xlabel(f"axis 1: {100 * one:.1f} % of the variance", fontsize=9)
                 line[0].set_ylabel(f"axis 2: {100 * two:.1f} %", fontsize=9)
-        for axes, title in zip(grid[-1], (finding.replace("_", " "), "view"), strict=True):
+        for axes, title in zip(grid[-1], (human(finding), "view"), strict=True):
             # Dots as large as one can tell apart, though those of the map are smaller.
             axes.legend(
                 *axes.get_legend_handles_labels(),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from monai_cxrpair.cohort import views
 from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel
-from monai_cxrpair.evaluation.panels.thumbnails import thumbnail, write_jpeg
+from monai_cxrpair.evaluation.panels.thumbnails import thumbnail, write_picture
 from monai_cxrpair.evaluation.statistics.operating import confusion
 from monai_cxrpair.evaluation.statistics.proportion import proportion
 from monai_cxrpair.evaluation.statistics.subgroups import standard_subgroups
@@ -56,8 +56,8 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel | None:
             row = _stands_for(unit, evaluated)
             if evaluated.show_radiographs:
                 key = f"gallery_{kind}_{len(shown[kind])}"
-                image = evaluated.dataset.__getitems__([row])["image"][0] / 255.0
-                pictures[key] = write_jpeg(thumbnail(image, SIDE), out_dir / f"{key}.jpg")
+                image = evaluated.pixels([row])[0]
+                pictures[key] = write_picture(thumbnail(image, SIDE), out_dir / f"{key}.jpg")
             shown[kind].append(
                 {
                     "score": float(scores[unit]),

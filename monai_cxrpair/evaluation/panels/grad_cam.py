@@ -23,7 +23,7 @@ from monai_cxrpair.evaluation.classifier import build_classifier
 from monai_cxrpair.evaluation.panels.class_maps import ClassMaps, randomise
 from monai_cxrpair.evaluation.panels.map_pictures import scaled, side_by_side, write_scale
 from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel
-from monai_cxrpair.evaluation.panels.thumbnails import write_jpeg
+from monai_cxrpair.evaluation.panels.thumbnails import write_picture
 from monai_cxrpair.evaluation.statistics.bootstrap import ci95, patient_weights, weighted_sums
 
 SHOWN = 3  # of each kind
@@ -96,7 +96,7 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel | None:
         for number, (row, field) in enumerate(zip(rows[chosen], large, strict=True)):
             if evaluated.show_radiographs:
                 key = f"grad_cam_{kind}_{number}"
-                pictures[key] = write_jpeg(side_by_side(_pixels(evaluated, [row])[0], field), out_dir / f"{key}.jpg")
+                pictures[key] = write_picture(side_by_side(evaluated.pixels([row])[0], field), out_dir / f"{key}.jpg")
     return Panel(figures={**figures, "shown": shown}, pictures=pictures)
 
 
@@ -111,14 +111,9 @@ def _classifier(evaluated: Evaluated, change: Callable[[nn.Module], None] | None
     return network.to(evaluated.device).eval()
 
 
-def _pixels(evaluated: Evaluated, rows: Any) -> NDArray[np.float32]:
-    """(B, 1, S, S) in [0, 1]."""
-    return np.asarray(evaluated.dataset.__getitems__([int(row) for row in rows])["image"] / np.float32(255))
-
-
 def _views(evaluated: Evaluated, rows: NDArray[np.int64]) -> Tensor:
     encoder = evaluated.encoders[evaluated.chosen]
-    return ((torch.from_numpy(_pixels(evaluated, rows)) - encoder.mean) / encoder.std).to(evaluated.device)
+    return ((torch.from_numpy(evaluated.pixels(rows)) - encoder.mean) / encoder.std).to(evaluated.device)
 
 
 def _maps(evaluated: Evaluated, look: ClassMaps, rows: NDArray[np.int64]) -> Maps:

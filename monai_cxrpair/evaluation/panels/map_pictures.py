@@ -7,9 +7,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_cxrpair.cohort.files import atomic_path
-from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.panels.thumbnails import thumbnail
+from monai_cxrpair.evaluation.panels.thumbnails import thumbnail, write_picture
 
 SIDE = 224
 
@@ -41,9 +39,4 @@ def write_scale(path: Path) -> Path:
     """What the colours mean, on middle grey, from 0 to the highest value."""
     ramp = np.tile(np.linspace(0, 1, 240, dtype=np.float32), (12, 1))
     picture = _overlay(np.full(ramp.shape, 110, dtype=np.uint8), ramp)
-    made, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
-    if not made:
-        raise CxrPairError(f"{path}: the colour scale cannot be written as PNG")
-    with atomic_path(path, mode=None) as temporary:
-        temporary.write_bytes(data.tobytes())
-    return path
+    return write_picture(picture, path)

@@ -60,8 +60,8 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel:
             figures[name]["same_patient"] = {"not_measured": NO_PATIENTS}
         if evaluated.show_radiographs:
             shown = np.column_stack([asked, nearest[asked]])  # (examples, 1 + neighbours)
-            squares = evaluated.dataset.__getitems__(rows[shown.ravel()].tolist())["image"]  # uint8 (n, 1, S, S)
-            tiles = [thumbnail(square.astype(np.float32) / 255, min(SIZE, square.shape[-1])) for square in squares]
+            squares = evaluated.pixels(rows[shown.ravel()])
+            tiles = [thumbnail(square, min(SIZE, square.shape[-1])) for square in squares]
             key = f"neighbours_{len(pictures) + 1}"
             pictures[key] = _draw(tiles, known["finding"][shown], views[shown], out_dir / f"{key}.jpg")
     return Panel(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,11 @@ class Evaluated:
     show_radiographs: bool = True
     seed: int = 0
     device: torch.device | str = "cpu"
+
+    def pixels(self, rows: Iterable[int]) -> NDArray[np.float32]:
+        """The radiographs of some rows: (B, 1, H, W) in [0, 1]."""
+        images = self.dataset.__getitems__([int(row) for row in rows])["image"]
+        return np.asarray(images / np.float32(255), dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,7 +96,7 @@ SETTINGS = {
     "split_seed": _whole(0, MAX_SEED), "seed": _whole(0, MAX_SEED),
     "knn_finding": MAYBE_TEXT, "knn_every": _whole(1), "knn_neighbours": _whole(1),
     "knn_temperature": _or_null(POSITIVE),
-    "overlay_dir": MAYBE_TEXT,
+    "overlay_dir": MAYBE_TEXT, "dicom_dir": MAYBE_TEXT, "dicom_overlays": TRUE_OR_FALSE,
     "num_workers": _whole(0), "cache_dir": MAYBE_TEXT, "max_unreadable": SHARE,
     "resume": _one_of("auto", True, False), "checkpoint_minutes": NOT_NEGATIVE,
     "show_radiographs": TRUE_OR_FALSE, "calibrate": TRUE_OR_FALSE,

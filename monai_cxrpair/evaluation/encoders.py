@@ -13,7 +13,7 @@ from torch import nn
 from monai_cxrpair.cohort import Cohort, Split, split_patients
 from monai_cxrpair.contrast import load_weights
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.cards import read_encoder_card
+from monai_cxrpair.evaluation.cards import HELD_OUT, read_encoder_card
 from monai_cxrpair.evaluation.networks import network_plan
 
 RANDOM, IMAGENET = "random weights", "ImageNet weights"
@@ -150,7 +150,7 @@ def check_no_leak(encoder_file: str | Mapping[str, str], *, cohort: Cohort, spli
             raise CxrPairError(
                 f"{name} was pre-trained with {asked}, so test patients were seen; evaluate with the same settings"
             )
-        said[name] = "test patients were held out of pre-training"
+        said[name] = HELD_OUT
     return said
 
 

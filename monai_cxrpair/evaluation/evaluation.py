@@ -14,26 +14,20 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
-from monai_cxrpair.cohort import Cohort, Split, open_split
+from monai_cxrpair.cohort import Cohort, open_split
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.classifier import build_classifier, save_classifier
 from monai_cxrpair.evaluation.embedding_store import embed_once
-from monai_cxrpair.evaluation.encoders import FrozenEncoder, check_no_leak, load_encoders, named_files
+from monai_cxrpair.evaluation.encoders import check_no_leak, load_encoders, named_files
+from monai_cxrpair.evaluation.final_classifier import final_classifier
 from monai_cxrpair.evaluation.give_away import give_away
-from monai_cxrpair.evaluation.head import fit_head
-from monai_cxrpair.evaluation.input_check import training_statistics
 from monai_cxrpair.evaluation.panels import Evaluated, make_panels
-from monai_cxrpair.evaluation.probe import LinearProbe
 from monai_cxrpair.evaluation.protocols.data import Cases, make_cases
 from monai_cxrpair.evaluation.protocols.labels import apply_policy
 from monai_cxrpair.evaluation.protocols.plan import Outcomes, ProtocolPlan
-from monai_cxrpair.evaluation.protocols.runner import ProtocolResult
 from monai_cxrpair.evaluation.protocols.summary import add_protocols
 from monai_cxrpair.evaluation.report.curves import curve_bands
 from monai_cxrpair.evaluation.report.page import write_report
 from monai_cxrpair.evaluation.report.results import results_dict, text_table, write_results, write_text
-from monai_cxrpair.evaluation.statistics.auc import auc
-from monai_cxrpair.evaluation.statistics.operating import at_threshold
 from monai_cxrpair.evaluation.statistics.subgroups import standard_subgroups
 from monai_cxrpair.imaging.cache import RadiographCacheDataset
 
@@ -130,8 +124,15 @@ class LinearEvaluation:
         outcomes = plan.run(encoders, embeddings, dataset, cases, drawn, device=self.device)
         linear = next(iter(outcomes["linear"].values()))
         chosen = list(named_files(self.encoder_file))[-1]
-        classifier, probe = self._make_classifier(
-            chosen, encoders[chosen], embeddings[chosen], labels, cohort, split, linear
+        classifier, probe = final_classifier(
+            chosen,
+            encoders[chosen],
+            embeddings[chosen],
+            linear,
+            dataset=dataset,
+            finding=self.finding,
+            output_dir=self.output_dir,
+            seed=self.seed,
         )
         results = results_dict(
             linear,
@@ -194,46 +195,6 @@ class LinearEvaluation:
         report = write_report(results, out_dir=self.output_dir, roc=roc, pr=pr, panels=panels)
         logger.info("results\n%s", text_table(results, report=report))
         return results
-
-    def _make_classifier(
-        self,
-        name: str,
-        encoder: FrozenEncoder,
-        embeddings: npt.NDArray[np.float32],
-        labels: npt.NDArray[np.float64],
-        cohort: Cohort,
-        split: Split,
-        linear: ProtocolResult,
-    ) -> tuple[dict[str, Any], LinearProbe]:
-        """Train the head on all labels of the training side and save it; the test side only measures it."""
-        rows = split.train_rows[np.isin(labels[split.train_rows], (0.0, 1.0))]
-        head = fit_head(embeddings[rows], labels[rows], cohort.codes("patient_id")[rows], seed=self.seed)
-        probe, point = head.probe, head.operating_point
-        scores = linear.cases.units.pool(probe.predict_proba(embeddings[linear.test_rows]))
-        card = {
-            "encoder": name,
-            "trained_on": {"radiographs": len(rows), "present": int(labels[rows].sum())},
-            "test_auc": auc(linear.test_labels, scores),
-            "operating_point": point,
-            "at_operating_point": None
-            if point is None
-            else at_threshold(linear.test_labels, scores, point["threshold"], linear.test_patients),
-            "calibration": head.calibration,
-        }
-        save_classifier(
-            build_classifier(encoder, probe),
-            self.output_dir,
-            {
-                **card,
-                "finding": self.finding,
-                "network": encoder.card["encoder"],
-                "preprocessing": encoder.card["preprocessing"],
-                "encoder_card": encoder.card,
-                "probe_c": probe.c,
-                "input": training_statistics(self.dataloader.dataset, rows, seed=self.seed),
-            },
-        )
-        return card, probe
 
     def _write_predictions(self, cohort: Cohort, cases: Cases, outcomes: Outcomes) -> None:
         """The scores at the first size, means over the draws, a row for what was tested: radiographs or studies."""

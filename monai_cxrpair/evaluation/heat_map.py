@@ -1,99 +1,56 @@
-"""Where a classifier looks: Grad-CAM (Selvaraju et al. 2017) by MONAI, scaled to be laid over the radiograph."""
+"""Where a classifier sees its finding: Grad-CAM, to be laid over the radiograph."""
 
 from __future__ import annotations
 
 import copy
-import warnings
-from collections import Counter
+import threading
 
 import cv2
 import matplotlib
 import numpy as np
 import torch
-from monai.visualize import GradCAM
-from monai.visualize.visualizer import default_upsampler
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.evaluation.class_maps import ClassMaps, enlarged, raised, scaled
 
 OPACITY = 0.7  # of the highest value
 
 
-def heat_map(network: nn.Module, batch: Tensor, layer: str | None = None) -> NDArray[np.float32]:
-    """Places that raise the logit of a classifier, each radiograph's highest place as 1.
+class HeatMaps:
+    """Places that raise the logit of a classifier, each radiograph's highest place as 1. Threads may ask at once.
 
     Args:
-        network: normalised views (B, 1, S, S) -> logits (B, 1). It is copied, so its hooks, its gradients and its
-            mode stay as they are.
-        batch: (B, 1, S, S) normalised, on the network's device.
-        layer: name of the layer whose features are weighed; None: `last_picture_layer`.
-
-    Returns:
-        (B, S, S) in [0, 1]; all 0 where no place raises the logit.
-
-    Raises:
-        CxrPairError: the network has no such layer, or gradients do not come back to it.
+        network: normalised views (B, 1, S, S) -> logits (B, 1). It is copied at the first question, so its hooks, its
+            gradients and its mode stay as they are.
     """
-    if layer is None:
-        layer = last_picture_layer(network, batch[:1])
-    elif layer not in dict(network.named_modules()):
-        raise CxrPairError(f"Grad-CAM: the network has no layer {layer!r}")
-    # The hooks of MONAI's Grad-CAM stay for ever, and it takes no other memory order than the usual one.
-    spare: nn.Module = copy.deepcopy(network).eval()
-    spare.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # not in the stubs
-    try:
-        # Inference runs under no_grad; here, and only here, gradients are wanted.
-        with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on the kind of its hooks
-            given = _plain(batch).detach().clone(memory_format=torch.contiguous_format).requires_grad_()
-            maps: Tensor = GradCAM(spare, layer).compute_map(given, class_idx=0)  # (B, 1, h, w) at least 0
-    except (RuntimeError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CxrPairError(f"Grad-CAM: gradients do not come back to {layer} ({reason})") from error
-    large = default_upsampler(batch.shape[-2:])(maps.detach().float())[:, 0].cpu().numpy()
-    highest = large.max(axis=(1, 2), keepdims=True)
-    return np.asarray(np.divide(large, highest, out=np.zeros_like(large), where=highest > 0), dtype=np.float32)
 
+    def __init__(self, network: nn.Module) -> None:
+        self._network, self._maps = network, None  # type: nn.Module, ClassMaps | None
+        self._lock = threading.Lock()  # the hooks of a copy would hear the other threads' radiographs
 
-def last_picture_layer(network: nn.Module, view: Tensor) -> str:
-    """The last layer that still knows where things are: its output is (B, C, h, h), and no tokens are made of it.
+    def __call__(self, views: Tensor) -> NDArray[np.float32]:
+        """Maps of a batch.
 
-    Args:
-        network: in eval mode.
-        view: (1, 1, S, S).
+        Args:
+            views: (B, 1, S, S) normalised, on the network's device.
 
-    Raises:
-        CxrPairError: there is none.
-    """
-    finished: list[tuple[str, tuple[int, ...]]] = []
+        Returns:
+            (B, S, S) in [0, 1]; all 0 where no place raises the logit.
 
-    def note(name: str, output: object) -> None:
-        if isinstance(output, Tensor):
-            finished.append((name, tuple(output.shape)))
-
-    handles = [
-        module.register_forward_hook(lambda _, __, output, name=name: note(name, output))
-        for name, module in network.named_modules()
-        if name
-    ]
-    try:
-        with torch.no_grad():
-            network(_plain(view))
-    finally:
-        for handle in handles:
-            handle.remove()
-    times = Counter(name for name, _ in finished)
-    for name, shape in reversed(finished):
-        if len(shape) == 3:  # a transformer's tokens (B, N, C)
-            break
-        # A layer that is called twice, such as a ReLU that a block shares, has two outputs under one name.
-        if len(shape) == 4 and shape[2] == shape[3] > 1 and times[name] == 1:
-            return name
-    raise CxrPairError(
-        "Grad-CAM: the encoder has no layer close to its features whose output is a picture of features; it needs a "
-        "convolutional network (resnet, densenet, convnext)"
-    )
+        Raises:
+            ClassMapError: the network has no layer that it can be made at, or gradients do not come back to it.
+        """
+        if hasattr(views, "as_tensor"):  # MONAI's meta data, which Grad-CAM's hooks cannot carry
+            views = views.as_tensor()
+        with self._lock:
+            if self._maps is None:
+                spare: nn.Module = copy.deepcopy(self._network).eval()
+                # Grad-CAM by MONAI takes no other memory order than the usual one.
+                spare.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # not in the stubs
+                self._maps = ClassMaps(spare, views[:1])
+            return scaled(enlarged(raised(self._maps(views)), views.shape[-1]))
 
 
 def overlay(grey: NDArray[np.float32], field: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -120,8 +77,3 @@ def as_png(picture: NDArray[np.uint8]) -> bytes:
     if not made:
         raise CxrPairError("the heat map cannot be written as PNG")
     return bytes(data.tobytes())
-
-
-def _plain(batch: Tensor) -> Tensor:
-    """Without MONAI's meta data, which Grad-CAM's hooks cannot carry."""
-    return batch.as_tensor() if hasattr(batch, "as_tensor") else batch

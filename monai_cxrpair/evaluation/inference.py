@@ -18,7 +18,7 @@ from monai_cxrpair.cohort.deidentify import load_key, pseudonyms
 from monai_cxrpair.cohort.files import PRIVATE, atomic_path, check_folder
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.calibrate import calibrated
-from monai_cxrpair.evaluation.heat_map import as_png, heat_map, last_picture_layer, overlay
+from monai_cxrpair.evaluation.heat_map import HeatMaps, as_png, overlay
 from monai_cxrpair.evaluation.report.results import write_text
 
 COLUMNS = (
@@ -122,7 +122,7 @@ class WriteOverlays:
     def __init__(self, *, overlay_dir: str | Path | None, network: nn.Module, mean: float, std: float) -> None:
         self.folder = Path(overlay_dir) if overlay_dir else None
         self.network, self.mean, self.std = network, mean, std
-        self.layer: str | None = None
+        self.heat_maps = HeatMaps(network)
         self.seen = 0
         if self.folder:
             check_folder(self.folder, what=f"to overlay_dir {self.folder}")
@@ -147,10 +147,8 @@ class WriteOverlays:
         if self.folder and numbers:
             device = next(self.network.parameters()).device
             views = torch.stack([torch.as_tensor(np.asarray(items[number]["image"])) for number in numbers]).to(device)
-            self.layer = self.layer or last_picture_layer(self.network, views[:1])
-            maps = heat_map(self.network, views, self.layer)
             pixels = (views[:, 0] * self.std + self.mean).cpu().numpy()
-            for number, grey, field in zip(numbers, pixels, maps, strict=True):
+            for number, grey, field in zip(numbers, pixels, self.heat_maps(views), strict=True):
                 with atomic_path(self.folder / f"{self.seen + number + 1:06d}.png") as temporary:
                     temporary.write_bytes(as_png(overlay(grey, field)))
         self.seen += len(items)

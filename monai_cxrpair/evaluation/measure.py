@@ -19,6 +19,7 @@ from monai_cxrpair.evaluation.statistics.calibration import (
     expected_calibration_error,
     recalibration,
     reliability,
+    weighted_recalibrations,
     with_temperature,
 )
 from monai_cxrpair.evaluation.statistics.decision import decision_curve
@@ -30,6 +31,8 @@ from monai_cxrpair.evaluation.statistics.variance import split_variance
 
 Scores = NDArray[np.float64]
 Weights = NDArray[np.int16]
+
+RECALIBRATED = ("slope", "intercept", "in_the_large")
 
 
 def measure_auc(
@@ -138,7 +141,7 @@ def measure_calibrated(
         `temperatures`, `calibration` and `decision`, or why it was `not_measured`.
     """
     if temperatures is None:
-        return {"not_measured": "a draw has too few labels, or all of a class of one patient, to fit a temperature"}
+        return {"not_measured": "a draw has too few labels, or all of one class or of one patient, to fit one"}
     scaled = np.stack([with_temperature(row, t) for row, t in zip(scores, temperatures, strict=True)])
     return {
         "temperatures": list(temperatures),
@@ -156,10 +159,14 @@ def _over_draws(table: NDArray[np.float64], repeats: Weights) -> NDArray[np.floa
 def _calibration(
     present: NDArray[np.bool_], patients: NDArray[np.int64], scores: Scores, weights: Weights, repeats: Weights
 ) -> dict[str, Any]:
-    """Means over the draws; the bins pool all draws, their intervals by patient."""
+    """Means over the draws with bootstrap intervals; the bins pool all draws, their intervals by patient.
+
+    `without_slope`: draws whose scores separate the classes or are all the same; then slope and intercept are None.
+    """
     squares = (scores - present).T ** 2  # (N, D)
     sums = weighted_sums(np.column_stack([squares, np.ones(len(present))]), weights)
     refits = [recalibration(present, row, patients) for row in scores]
+    samples = [weighted_recalibrations(present, row, fit, weights) for row, fit in zip(scores, refits, strict=True)]
     draws = len(scores)
     return {
         "brier": {
@@ -169,7 +176,9 @@ def _calibration(
             "guessing": float(present.mean() * (1 - present.mean())),
         },
         "ece": float(np.mean([expected_calibration_error(present, row) for row in scores])),
-        **{key: _mean([refit[key] for refit in refits]) for key in ("slope", "intercept", "in_the_large")},
+        **{key: _mean([refit[key] for refit in refits]) for key in RECALIBRATED},
+        **{f"{key}_ci95": _interval([sample[key] for sample in samples], repeats) for key in RECALIBRATED},
+        "without_slope": sum(refit["slope"] is None for refit in refits),
         "bins": reliability(np.tile(present, draws), scores.ravel(), np.tile(patients, draws)),
     }
 
@@ -227,6 +236,12 @@ def _variance(present: NDArray[np.bool_], patients: NDArray[np.int64], scores: S
 def has_variance(present: NDArray[np.bool_], patients: NDArray[np.int64]) -> bool:
     """Whether both classes have two patients, as DeLong needs."""
     return min(len(np.unique(patients[present])), len(np.unique(patients[~present]))) >= 2
+
+
+def _interval(samples: Sequence[NDArray[np.float64]], repeats: Weights) -> list[float] | None:
+    """None where any draw has no sample."""
+    table = np.stack(samples)
+    return None if np.isnan(table).all(axis=1).any() else list(ci95(_over_draws(table, repeats)))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import torch
 
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.calibrate import calibrated
-from monai_cxrpair.evaluation.heat_map import heat_map
+from monai_cxrpair.evaluation.heat_map import HeatMaps
 from monai_cxrpair.evaluation.protocols.units import make_units
 from monai_cxrpair.imaging.cache import decode
 from monai_cxrpair.label.embedder import Embedder, centre, preprocessing
@@ -88,8 +87,9 @@ class ReaderModel:
         self.model_file, self.studies, self.device = find_model(model), studies, device
         self._own_encoder = own_encoder
         self._embedder = Embedder(Path(cache_folder), batch_size=batch_size, num_workers=num_workers)
-        self._load_lock, self._all_lock, self._heat_lock = threading.Lock(), threading.Lock(), threading.Lock()
+        self._load_lock, self._all_lock = threading.Lock(), threading.Lock()
         self._loaded: Loaded | None = None
+        self._heat_maps: tuple[Signature, HeatMaps] | None = None
         self._scores: tuple[Signature, Studies, StudyScores] | None = None
         self.loaded()
 
@@ -172,9 +172,9 @@ class ReaderModel:
             raise CxrPairError(f"radiograph {image}: {pixels}")
         height, width = pixels.shape
         view = loaded.views(centre(pixels, loaded.image_size)[None, None])
-        with self._heat_lock:  # a copy, and one at a time: its hooks would hear the other threads' radiographs
-            heat = heat_map(copy.deepcopy(loaded.network), view)[0]
-        return heat_png(heat, height=height, width=width)
+        if self._heat_maps is None or self._heat_maps[0] != loaded.signature:
+            self._heat_maps = loaded.signature, HeatMaps(loaded.network)
+        return heat_png(self._heat_maps[1](view)[0], height=height, width=width)
 
 
 def _of_studies(studies: Studies, features: npt.NDArray[np.float32], loaded: Loaded) -> StudyScores:

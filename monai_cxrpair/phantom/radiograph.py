@@ -53,7 +53,6 @@ def truth_row(
 ) -> dict[str, Any]:
     """What is known about one radiograph."""
     shot, condition, anatomy = item.shot, item.condition, item.anatomy
-    plan = item.patient.studies[item.study].radiographs[item.image]
     return {
         "path": path,
         "image_id": image_id,
@@ -87,7 +86,6 @@ def truth_row(
         "heart_size": round(anatomy.heart_size, 4),
         "rib_spacing": round(anatomy.rib_spacing, 4),
         "habitus": round(anatomy.habitus, 4),
-        "source_image_id": plan.source_image_id,
     }  # fmt: skip
 
 

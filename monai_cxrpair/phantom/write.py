@@ -65,16 +65,28 @@ def write_phantom(
     else:
         drawn = structure != "chexpert"
         table = read_like(Path(like))
+        there = table["patient_id"].nunique()
+        if patients > there:
+            raise CxrPairError(f"phantom: patients={patients}, but {like} has {there} to copy; ask for at most {there}")
         plans = list(plans_like(settings, table, patients=patients, seed=seed, draw_radiographs=drawn))
     total = sum(len(study.radiographs) for plan in plans for study in plan.studies)
     out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
+    sources: list[dict[str, Any]] = []
     for plan in plans:
         for item in draw_radiographs(plan, seed=seed, settings=settings):
             rows.append(_write_one(out, item, seed=seed, file_format=file_format))
+            source = plan.studies[item.study].radiographs[item.image].source_image_id
+            if source:
+                sources.append({"image_id": rows[-1]["image_id"], "source_image_id": source})
             if progress:
                 progress(len(rows), total)
     _write_table(out / "truth.csv", rows)
+    if sources:  # leads back to the patients of the cohort: for its owner only, the rest of the phantom may be shared
+        from monai_cxrpair.cohort.files import PRIVATE, atomic_path  # here, as in `read_like`
+
+        with atomic_path(out / "sources.csv", mode=PRIVATE) as temporary:
+            _write_table(temporary, sources)
     if file_format == "png":
         _write_table(out / "index.csv", [index_row(row) for row in rows])
     summary = _summary(rows, settings, seed=seed, file_format=file_format)

@@ -58,7 +58,7 @@ class WriteDicom:
         self.not_written: list[tuple[str, str]] = []
         self._studies: dict[str, list[tuple[str, dict[str, Any]]]] = {}
         self._counts = {"report": 0, "overlay": 0}
-        self._layer: str | None = None
+        self._heat_maps: Any = None
         if self.folder is not None:
             if overlays and network is None:
                 raise CxrPairError("overlays need the network: give WriteDicom the classifier as `network`")
@@ -124,12 +124,11 @@ class WriteDicom:
         """Where the classifier looked: (B, S, S) in [0, 1], of normalised views (1, S, S)."""
         import torch
 
-        from monai_cxrpair.evaluation.heat_map import heat_map, last_picture_layer
+        from monai_cxrpair.evaluation.heat_map import HeatMaps
 
+        self._heat_maps = self._heat_maps or HeatMaps(network)
         device = next(network.parameters()).device
-        batch = torch.stack([torch.as_tensor(np.asarray(view)) for view in views]).to(device)
-        self._layer = self._layer or last_picture_layer(network, batch[:1])
-        return heat_map(network, batch, self._layer)
+        return self._heat_maps(torch.stack([torch.as_tensor(np.asarray(view)) for view in views]).to(device))
 
     def _report(self, radiographs: list[tuple[str, dict[str, Any]]]) -> None:
         answers = []

@@ -9,7 +9,19 @@ from monai_cxrpair.evaluation.measure import measure_calibrated
 from monai_cxrpair.evaluation.protocols.data import make_cases
 from monai_cxrpair.evaluation.protocols.learned import Learned
 from monai_cxrpair.evaluation.protocols.runner import run_protocol
-from monai_cxrpair.evaluation.statistics.calibration import fit_temperature, with_temperature
+from monai_cxrpair.evaluation.statistics.bootstrap import draw_weights, patient_weights
+from monai_cxrpair.evaluation.statistics.calibration import fit_temperature, recalibration, with_temperature
+
+
+class OneStudy:
+    """A draw that, as studies, has the finding throughout: each of its studies has a radiograph that shows it."""
+
+    def learn(self, encoder, draws, rows):
+        held = [(own, np.linspace(0.2, 0.8, len(own))) for own in draws]
+        return Learned(scores=np.stack([np.linspace(0.1, 0.9, len(rows))] * len(draws)), held_out=held)
+
+    def describe(self):
+        return {}
 
 
 class TooSure:
@@ -97,3 +109,40 @@ def test_without_being_asked_nothing_is_calibrated():
     result, _ = run(calibrate=False)
     assert "calibrated" not in result.encoders["e"]
     assert result.protocol["calibrate"] is False
+
+
+def test_slope_and_intercepts_are_means_over_the_draws_with_the_interval_of_refitted_replicates():
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(2, 500))
+    present = rng.random(500) < expit(x.mean(axis=0))
+    scores, patients = expit(2 * x + 0.5), np.repeat(np.arange(250), 2)
+    weights = patient_weights(patients, replicates=80, seed=0)
+    repeats = draw_weights(2, replicates=80, seed=0)
+    found = measure_calibrated(present, patients, scores, weights, repeats, [1.0, 1.0])["calibration"]
+    assert found["without_slope"] == 0
+    refits = [[recalibration(np.repeat(present, row), np.repeat(s, row)) for row in weights] for s in scores]
+    for key in ("slope", "intercept", "in_the_large"):
+        assert found[key] == pytest.approx(np.mean([recalibration(present, row)[key] for row in scores]))
+        table = np.array([[refit[key] for refit in row] for row in refits])  # (draws, replicates)
+        expected = np.percentile((table.T * repeats).sum(axis=1) / 2, [2.5, 97.5])
+        assert found[f"{key}_ci95"] == pytest.approx(list(expected), abs=0.1 * np.ptp(expected))
+
+
+def test_scores_that_separate_have_no_slope_and_it_is_counted_in_how_many_draws():
+    present = np.arange(40) % 2 == 0
+    scores = np.stack([np.where(present, 0.9, 0.1), np.random.default_rng(0).uniform(0.1, 0.9, 40)])
+    weights, repeats = np.ones((5, 40), np.int16), np.ones((5, 2), np.int16)
+    found = measure_calibrated(present, np.arange(40), scores, weights, repeats, [1.0, 1.0])["calibration"]
+    assert (found["slope"], found["slope_ci95"], found["intercept_ci95"], found["without_slope"]) == (None,) * 3 + (1,)
+    assert found["in_the_large_ci95"][0] == pytest.approx(found["in_the_large"], abs=1e-6)
+
+
+def test_a_draw_whose_studies_are_all_of_one_class_has_no_threshold_and_no_temperature():
+    who = np.arange(60) // 2
+    labels = np.tile([0.0, 1.0], 30)
+    labels[40:50] = 0  # the test side needs studies without
+    cases = make_cases(labels, who, who, np.arange(40), np.arange(40, 60), aggregate="study_max")
+    drawn = label_draws(labels[:40], who[:40], who[:40], fraction=0.5, draws=2, seed=0)
+    found = run_protocol("linear", OneStudy(), ["e"], cases, drawn, seed=0, replicates=20, calibrate=True).encoders["e"]
+    assert found["operating_points"] is None
+    assert "one class" in found["calibrated"]["not_measured"]

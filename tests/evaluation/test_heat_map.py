@@ -1,12 +1,14 @@
 """Grad-CAM of a classifier, and what is left of the network afterwards."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.heat_map import heat_map, last_picture_layer, overlay
+from monai_cxrpair.evaluation.heat_map import HeatMaps, overlay
 
 
 class Bright(nn.Module):
@@ -26,7 +28,7 @@ class Bright(nn.Module):
 
 def test_the_map_is_what_grad_cam_is_by_hand():
     batch = torch.rand(3, 1, 8, 8)
-    found = heat_map(Bright(), batch)
+    found = HeatMaps(Bright())(batch)
     # The gradient of the logit is the same positive number everywhere, so the map is the feature, highest place 1.
     expected = (batch / batch.amax(dim=(2, 3), keepdim=True))[:, 0].numpy()
     assert found.shape == (3, 8, 8)
@@ -34,7 +36,7 @@ def test_the_map_is_what_grad_cam_is_by_hand():
 
 
 def test_where_nothing_raises_the_logit_the_map_is_empty():
-    assert not heat_map(Bright(sign=-1.0), torch.rand(2, 1, 8, 8)).any()
+    assert not HeatMaps(Bright(sign=-1.0))(torch.rand(2, 1, 8, 8)).any()
 
 
 def test_the_network_is_as_before_and_gradients_are_wanted_only_within():
@@ -42,20 +44,22 @@ def test_the_network_is_as_before_and_gradients_are_wanted_only_within():
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     with torch.no_grad():
-        heat_map(network, torch.rand(1, 1, 8, 8))
+        HeatMaps(network)(torch.rand(1, 1, 8, 8))
     assert not any(module._forward_hooks or module._backward_hooks for module in network.modules())
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in network.parameters())
 
 
-def test_the_layer_is_the_last_one_that_knows_where_things_are():
-    network = nn.Sequential(
-        nn.Conv2d(1, 2, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 1)
-    )
-    assert last_picture_layer(network, torch.zeros(1, 1, 16, 16)) == "1"
-    with pytest.raises(CxrPairError, match="no layer 'there'"):
-        heat_map(network, torch.zeros(1, 1, 16, 16), "there")
-    with pytest.raises(CxrPairError, match="needs a convolutional network"):
-        heat_map(nn.Sequential(nn.Flatten(), nn.Linear(256, 1)), torch.zeros(1, 1, 16, 16))
+def test_a_network_without_places_has_no_map():
+    with pytest.raises(CxrPairError, match="Grad-CAM needs a convolutional network"):
+        HeatMaps(nn.Sequential(nn.Flatten(), nn.Linear(256, 1)))(torch.zeros(1, 1, 16, 16))
+
+
+def test_threads_get_the_map_of_their_own_radiograph():
+    batches = [torch.rand(1, 1, 8, 8) for _ in range(24)]
+    alone, shared = [HeatMaps(Bright())(batch) for batch in batches], HeatMaps(Bright())
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(shared, batches))
+    assert all((one == other).all() for one, other in zip(alone, together, strict=True))
 
 
 def test_an_overlay_is_the_radiograph_where_the_map_is_empty():

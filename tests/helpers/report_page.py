@@ -41,30 +41,63 @@ def read(page):
 
 
 def numbers_without_a_source(page, results):
-    """Numbers of two digits and more on the page that are in no format a number of the results, nor in a text of them.
+    """Numbers on the page that do not stand in the results."""
+    return numbers_on(page) - sources(results)
 
-    The texts of the checklist do not count, so that its answers too are looked for among the figures.
+
+def numbers_on(page):
+    """Numbers of two digits and more in the text of the page."""
+    _, text = read(re.sub(r"<style>.*?</style>|CLAIM: Tejani.*?e078378", "", page, flags=re.DOTALL))
+    found = {number.rstrip(",").replace(",", "") for number in NUMBER.findall(html.unescape(text))}
+    return {number for number in found if len(number) > 1}
+
+
+def sources(results):
+    """The numbers of the results as the page may write them, and those in their texts.
+
+    The texts of the checklist do not count, so that its answers too are looked for among the figures; nor do the
+    hundreds of points that are only drawn, for among them almost any number can be found.
     """
     known = set(CONSTANTS) | {f"{tick / 20:.2f}" for tick in range(21)}  # ends of the small axes
     _collect({key: item for key, item in results.items() if key != "checklist"}, known)
+    if "pr" in results:
+        known |= _formats(next(iter(results["pr"].values()))["prevalence"], "prevalence")
     known |= {item["item"] for item in results["checklist"]["items"]}
-    known |= {str(count) for counts in results["checklist"]["counts"].values() for count in counts.values()}
-    _, text = read(re.sub(r"<style>.*?</style>|CLAIM: Tejani.*?e078378", "", page, flags=re.DOTALL))
-    found = {number.rstrip(",").replace(",", "") for number in NUMBER.findall(html.unescape(text))}
-    return {number for number in found if len(number) > 1} - known
+    return known | {str(count) for counts in results["checklist"]["counts"].values() for count in counts.values()}
 
 
-def _collect(value, known):
+# Drawn, but never written as text.
+DRAWN = {"roc", "pr", "bins", "decision", "line", "curves"}
+# Keys whose shares the page rounds to whole per cent.
+WHOLE_PER_CENT = {"draw", "test", "width"}
+
+
+def _collect(value, known, key=""):
     if isinstance(value, dict):
-        for key, item in value.items():
-            _collect(key, known)
-            _collect(item, known)
+        for name, item in value.items():
+            known |= {number.rstrip(",").replace(",", "") for number in NUMBER.findall(name)}
+            if name not in DRAWN:
+                # The ends of a forecast's interval are numbers of studies.
+                _collect(item, known, "labels" if key == "forecast" else name)
     elif isinstance(value, list):
         for item in value:
-            _collect(item, known)
+            _collect(item, known, key)
     elif isinstance(value, str):
         known |= {number.rstrip(",").replace(",", "") for number in NUMBER.findall(value)}
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        size = abs(value)
-        known |= {f"{size:.{digits}f}" for digits in range(4)} | {f"{size:.4g}"}
-        known |= {f"{100 * size:.0f}", f"{100 * size:.1f}", f"{100 * size:.4g}"}
+        known |= _formats(value, key)
+
+
+def _formats(value, key):
+    """A count only as it is; a figure with three decimals or four digits, a share with one decimal of a per cent."""
+    size = abs(value)
+    if isinstance(value, int):
+        return {str(size)}
+    found = {f"{size:.3f}", f"{size:.4g}", f"{100 * size:.1f}"}
+    if key in WHOLE_PER_CENT:
+        found.add(f"{100 * size:.0f}")
+    if key == "label_fraction":
+        found.add(f"{100 * size:.4g}")
+    if key == "labels":
+        found.add(f"{size:.0f}")
+    return found

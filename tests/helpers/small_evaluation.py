@@ -1,5 +1,6 @@
 """An evaluation that is done, of a cohort without pixels: for the panels of the report that look at tables only."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -88,14 +89,19 @@ def evaluated_on(
     )
 
 
+def without_patient_ids(evaluated):
+    """The same evaluation, of a source that does not know its patients."""
+    return dataclasses.replace(evaluated, cohort=make_cohort(evaluated.cohort.table, patients_known=False))
+
+
 def page_of(evaluated, name, make, folder):
     """The report with one panel, in a folder; the figures of the protocol are made up."""
     linear = {"auc_mean": 0.75, "auc_sd": 0.01, "ci95": [0.7, 0.8], "auc_draws": [0.74, 0.75, 0.76]}
     results = {
         "finding": FINDING,
         "protocol": {"draws": 3, "label_fraction": 0.4, "radiographs_per_draw": [10, 12]},
-        "cohort": dict(evaluated.linear.counts),
-        "encoders": {encoder: {"linear": linear, "card": {}} for encoder in evaluated.encoders},
+        "cohort": {**evaluated.cohort.summary(), **evaluated.linear.counts},
+        "encoders": {name: {"linear": linear, "card": encoder.card} for name, encoder in evaluated.encoders.items()},
         "comparisons": [],
     }
     panel = make(evaluated, folder)

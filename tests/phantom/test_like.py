@@ -87,7 +87,7 @@ def test_the_first_patients_are_a_seeded_choice() -> None:
     assert chosen(5, 1) != chosen(5, 2)
 
 
-def test_a_phantom_like_a_cohort_file_says_which_radiograph_it_stands_for(
+def test_which_radiograph_each_stands_for_is_written_for_the_owner_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = table()
@@ -95,8 +95,24 @@ def test_a_phantom_like_a_cohort_file_says_which_radiograph_it_stands_for(
     write_phantom(tmp_path / "out", patients=4, file_format="png", seed=1, like=tmp_path / "cohort.parquet")
     with (tmp_path / "out" / "truth.csv").open(newline="", encoding="utf-8") as file:
         truth = list(csv.DictReader(file))
-    assert {row["source_image_id"] for row in truth} <= set(source.image_id)
+    with (tmp_path / "out" / "sources.csv").open(newline="", encoding="utf-8") as file:
+        sources = {row["image_id"]: row["source_image_id"] for row in csv.DictReader(file)}
+    assert set(sources) == {row["image_id"] for row in truth}
+    assert set(sources.values()) <= set(source.image_id)
+    assert (tmp_path / "out" / "sources.csv").stat().st_mode & 0o777 == 0o600
+    shared = "".join(
+        path.read_text() for path in (tmp_path / "out").glob("*") if path.name in ("truth.csv", "index.csv")
+    )
+    assert not any(name in shared for name in source.image_id)
     assert len({row["patient_id"] for row in truth}) == 4
+
+
+def test_more_patients_than_there_are_to_copy_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = table()
+    monkeypatch.setattr("monai_cxrpair.phantom.write.read_like", lambda path: source)
+    with pytest.raises(CxrPairError, match=f"patients=61, but c.parquet has {source.patient_id.nunique()} to copy"):
+        write_phantom(tmp_path / "out", patients=61, file_format="png", seed=1, like=Path("c.parquet"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_cohort_file_that_is_not_there_is_a_one_line_error(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Who was left out on the way from the files to the tested radiographs, and why; and Table 1 by side of the split.
 
-CLAIM 2024 (items 8 and 32), STARD and TRIPOD+AI ask for both.
+CLAIM 2024 (items 8 and 35), STARD and TRIPOD+AI ask for both.
 """
 
 from __future__ import annotations

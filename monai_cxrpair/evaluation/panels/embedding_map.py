@@ -12,12 +12,12 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from sklearn.preprocessing import normalize
 
-from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.attributes import attributes, view_names
-from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel
+from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel, PanelError
 from monai_cxrpair.evaluation.patient_pairs import bounded_rows
 from monai_cxrpair.evaluation.report.drawing import COLOURS, GREY, MARKERS, legend_name, picture, save
 from monai_cxrpair.evaluation.report.results import reference_encoder
+from monai_cxrpair.evaluation.report.words import human
 
 logger = logging.getLogger(__name__)
 
@@ -46,14 +46,14 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel:
         None where a class has fewer than ten radiographs.
 
     Raises:
-        CxrPairError: the test side has too few radiographs.
+        PanelError: the test side has too few radiographs.
     """
     test = evaluated.split.test_rows
     patients = evaluated.cohort.codes("patient_id")[test]
     kept = bounded_rows(patients, seed=evaluated.seed, at_most=MAX_RADIOGRAPHS)
     rows = test[kept]
     if len(rows) < FEWEST:
-        raise CxrPairError(f"the test side has {len(rows)} radiographs, a map needs at least {FEWEST}")
+        raise PanelError(f"the test side has {len(rows)} radiographs, a map needs at least {FEWEST}")
     known = attributes(evaluated.cohort.table.iloc[rows], evaluated.labels[rows])
     names = shown_encoders(evaluated)
     figures: dict[str, Any] = {}
@@ -143,7 +143,7 @@ def _draw(
                 one, two = figures[name]["explained"]
                 line[0].set_xlabel(f"axis 1: {100 * one:.1f} % of the variance", fontsize=9)
                 line[0].set_ylabel(f"axis 2: {100 * two:.1f} %", fontsize=9)
-        for axes, title in zip(grid[-1], (finding.replace("_", " "), "view"), strict=True):
+        for axes, title in zip(grid[-1], (human(finding), "view"), strict=True):
             # Dots as large as one can tell apart, though those of the map are smaller.
             axes.legend(
                 *axes.get_legend_handles_labels(),

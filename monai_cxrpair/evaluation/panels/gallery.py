@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from monai_cxrpair.cohort import views
 from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel
-from monai_cxrpair.evaluation.panels.thumbnails import thumbnail, write_jpeg
+from monai_cxrpair.evaluation.panels.thumbnails import thumbnail, write_picture
 from monai_cxrpair.evaluation.statistics.operating import confusion
 from monai_cxrpair.evaluation.statistics.proportion import proportion
 from monai_cxrpair.evaluation.statistics.subgroups import standard_subgroups
@@ -53,11 +53,11 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel | None:
     for kind, candidates in kinds.items():
         shown[kind] = []
         for unit in _one_a_patient(candidates, units.patients, taken):
-            row = _stands_for(unit, evaluated, table)
+            row = _stands_for(unit, evaluated)
             if evaluated.show_radiographs:
                 key = f"gallery_{kind}_{len(shown[kind])}"
-                image = evaluated.dataset.__getitems__([row])["image"][0] / 255.0
-                pictures[key] = write_jpeg(thumbnail(image, SIDE), out_dir / f"{key}.jpg")
+                image = evaluated.pixels([row])[0]
+                pictures[key] = write_picture(thumbnail(image, SIDE), out_dir / f"{key}.jpg")
             shown[kind].append(
                 {
                     "score": float(scores[unit]),
@@ -94,12 +94,15 @@ def _one_a_patient(candidates: NDArray[np.int64], patients: NDArray[np.int64], t
             yield int(unit)
 
 
-def _stands_for(unit: int, evaluated: Evaluated, table: pd.DataFrame) -> int:
-    """The row of a unit that is shown: of a study its first frontal radiograph, where it has one."""
+def _stands_for(unit: int, evaluated: Evaluated) -> int:
+    """The row of a unit that is shown: the view a study has its score from, else its first frontal one, if any."""
     units = evaluated.linear.cases.units
     end = units.starts[unit + 1] if unit + 1 < len(units.starts) else len(units.rows)
     rows = units.rows[units.starts[unit] : end]
-    frontal = rows[(table["laterality"].iloc[rows] == "frontal").to_numpy()]
+    if units.aggregate == "study_max":
+        scores = evaluated.linear.radiograph_scores[evaluated.chosen][:, units.starts[unit] : end].mean(axis=0)
+        return int(rows[np.argmax(scores)])
+    frontal = rows[(evaluated.cohort.table["laterality"].iloc[rows] == "frontal").to_numpy()]
     return int((frontal if len(frontal) else rows)[0])
 
 

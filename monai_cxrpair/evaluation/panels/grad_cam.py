@@ -11,32 +11,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import matplotlib
 import numpy as np
 import torch
 from monai.metrics import SSIMMetric
-from monai.visualize.visualizer import default_upsampler
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from monai_cxrpair.cohort.files import atomic_path
-from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.evaluation.class_maps import ClassMapError, ClassMaps, enlarged, raised, randomise, scaled
 from monai_cxrpair.evaluation.classifier import build_classifier
-from monai_cxrpair.evaluation.panels.class_maps import ClassMaps, randomise
-from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel
-from monai_cxrpair.evaluation.panels.thumbnails import thumbnail, write_jpeg
+from monai_cxrpair.evaluation.panels.map_pictures import side_by_side, write_scale
+from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel, PanelError
+from monai_cxrpair.evaluation.panels.thumbnails import write_picture
 from monai_cxrpair.evaluation.statistics.bootstrap import ci95, patient_weights, weighted_sums
 
 SHOWN = 3  # of each kind
-SIDE = 224
 SAMPLE = 64  # radiographs of the check, one a patient
-BATCH = 16  # and other random weights for each batch, so that no single draw of them decides
-# Cohen's (1988) large correlation: from here on a map of random weights is called like that of the trained ones.
+BATCH = 16
+PER_DRAW = 4  # radiographs that share a draw of random weights: no single draw decides, and the draws are counted
+# Cohen's (1988) large correlation: from here on, with either sign, a map of random weights is called like the trained.
 ALIKE = 0.5
 FEWEST = 10  # maps that can be compared; below it nothing is said
 BORDER = 0.1  # of each side: letters, collimation, shoulders and the background lie there
+FIELDS = 5  # of a side, at least: with fewer, one field is border and chest at once
 REPLICATES = 2000
 
 Maps = NDArray[np.float32]
@@ -50,8 +47,15 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel | None:
         out_dir: gets `grad_cam_<kind>_<n>.jpg` and `grad_cam_scale.png`, unless radiographs are not to be shown.
 
     Raises:
-        CxrPairError: the encoder has no layer that Grad-CAM can be made at.
+        PanelError: the encoder has no layer that Grad-CAM can be made at.
     """
+    try:
+        return _panel(evaluated, out_dir)
+    except ClassMapError as error:
+        raise PanelError(str(error)) from error
+
+
+def _panel(evaluated: Evaluated, out_dir: Path) -> Panel:
     rows = np.unique(evaluated.linear.test_rows)
     present = evaluated.labels[rows] == 1
     patients = evaluated.linear.cases.patients[rows]
@@ -62,7 +66,7 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel | None:
     sample = rows[_sample(present, patients, seed=evaluated.seed)]
     maps = _maps(evaluated, look, sample)
     size = evaluated.dataset.image_size
-    shares = _border_shares(_enlarged(maps, size))
+    shares = _border_shares(enlarged(raised(maps), size))
     even = np.ones((1, size, size), dtype=np.float32)
     figures = {
         "encoder": evaluated.chosen,
@@ -73,15 +77,20 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel | None:
         "present": int((evaluated.labels[sample] == 1).sum()),
         "empty": int(np.isnan(shares).sum()),
         "check": _check(evaluated, maps, sample),
-        "border": {"width": BORDER, "even": float(_border_shares(even)[0]), **_mean(shares, seed=evaluated.seed)},
+        "coarse": min(look.size) < FIELDS,
+        "border": {
+            "width": BORDER,
+            "even": float(_border_shares(even)[0]),
+            **_mean(shares, np.arange(len(shares)), seed=evaluated.seed),
+        },
     }
     order = np.argsort(scores, kind="stable")
     kinds = {"present": order[present[order]][::-1], "absent": order[~present[order]]}
-    pictures = {"grad_cam_scale": _write_scale(out_dir / "grad_cam_scale.png")} if evaluated.show_radiographs else {}
+    pictures = {"grad_cam_scale": write_scale(out_dir / "grad_cam_scale.png")} if evaluated.show_radiographs else {}
     shown: dict[str, list[dict[str, Any]]] = {}
     for kind, candidates in kinds.items():
         chosen = candidates[_first_of_each(patients[candidates])][:SHOWN]
-        large = _enlarged(_maps(evaluated, look, rows[chosen]), size)
+        large = enlarged(raised(_maps(evaluated, look, rows[chosen])), size)
         shown[kind] = [
             {
                 "image_id": evaluated.cohort.table["image_id"].iloc[rows[k]],
@@ -93,7 +102,7 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel | None:
         for number, (row, field) in enumerate(zip(rows[chosen], large, strict=True)):
             if evaluated.show_radiographs:
                 key = f"grad_cam_{kind}_{number}"
-                pictures[key] = write_jpeg(_side_by_side(_pixels(evaluated, [row])[0], field), out_dir / f"{key}.jpg")
+                pictures[key] = write_picture(side_by_side(evaluated.pixels([row])[0], field), out_dir / f"{key}.jpg")
     return Panel(figures={**figures, "shown": shown}, pictures=pictures)
 
 
@@ -108,14 +117,9 @@ def _classifier(evaluated: Evaluated, change: Callable[[nn.Module], None] | None
     return network.to(evaluated.device).eval()
 
 
-def _pixels(evaluated: Evaluated, rows: Any) -> NDArray[np.float32]:
-    """(B, 1, S, S) in [0, 1]."""
-    return np.asarray(evaluated.dataset.__getitems__([int(row) for row in rows])["image"] / np.float32(255))
-
-
 def _views(evaluated: Evaluated, rows: NDArray[np.int64]) -> Tensor:
     encoder = evaluated.encoders[evaluated.chosen]
-    return ((torch.from_numpy(_pixels(evaluated, rows)) - encoder.mean) / encoder.std).to(evaluated.device)
+    return ((torch.from_numpy(evaluated.pixels(rows)) - encoder.mean) / encoder.std).to(evaluated.device)
 
 
 def _maps(evaluated: Evaluated, look: ClassMaps, rows: NDArray[np.int64]) -> Maps:
@@ -140,8 +144,16 @@ def _sample(present: NDArray[np.bool_], patients: NDArray[np.int64], *, seed: in
 def _check(evaluated: Evaluated, maps: Maps, sample: NDArray[np.int64]) -> dict[str, Any]:
     """How like the maps of random weights are to those of the trained ones; of another patient for comparison."""
     seed, size = evaluated.seed, evaluated.dataset.image_size
-    batches = [(seed + start, sample[start : start + BATCH]) for start in range(0, len(sample), BATCH)]
-    found: dict[str, Any] = {"source": "Adebayo et al. 2018", "alike": ALIKE, "draws": len(batches)}
+    batches = [(seed + start, sample[start : start + PER_DRAW]) for start in range(0, len(sample), PER_DRAW)]
+    draws = np.arange(len(sample)) // PER_DRAW
+    found: dict[str, Any] = {
+        "source": "Adebayo et al. 2018",
+        "alike": ALIKE,
+        "draws": len(batches),
+        "per_draw": PER_DRAW,
+        # Mean size of Spearman's correlation of unrelated fields, by its normal approximation.
+        "by_chance": float(np.sqrt(2 / (np.pi * (maps[0].size - 1)))),
+    }
     for part in ("encoder", "head"):
         random = [
             ClassMaps(_classifier(evaluated, _randomised(part, seed=draw)), _views(evaluated, rows[:1]))(
@@ -149,9 +161,9 @@ def _check(evaluated: Evaluated, maps: Maps, sample: NDArray[np.int64]) -> dict[
             )
             for draw, rows in batches
         ]
-        found[part] = _alike(maps, np.concatenate(random), size=size, seed=seed)
-    found["other_patient"] = _alike(maps, np.roll(maps, 1, axis=0), size=size, seed=seed)
-    found["verdict"] = _verdict(found["encoder"]["spearman"], found["head"]["spearman"])
+        found[part] = _alike(maps, np.concatenate(random), draws, size=size, seed=seed)
+    found["other_patient"] = _alike(maps, np.roll(maps, 1, axis=0), np.arange(len(sample)), size=size, seed=seed)
+    found["verdict"] = _verdict(found["encoder"]["size"], found["head"]["size"])
     return found
 
 
@@ -159,55 +171,61 @@ def _randomised(part: str, *, seed: int) -> Callable[[nn.Module], None]:
     return lambda network: randomise(network.get_submodule("fc" if part == "head" else part), seed=seed)
 
 
-def _alike(first: Maps, second: Maps, *, size: int, seed: int) -> dict[str, Any]:
-    """Spearman's correlation over the fields of two maps, and SSIM of what is shown; NaN where a map is even."""
+def _alike(first: Maps, second: Maps, draws: NDArray[np.int64], *, size: int, seed: int) -> dict[str, Any]:
+    """Spearman's correlation over the fields of two maps, its size, and SSIM of their pictures from lowest to highest.
+
+    Places that lower the score count too: with random weights there is often no other. NaN where a map is even. It is
+    the size that tells: a random head that gives the map or its negative has learned nothing, and a mean of 0.
+    """
     flat = [maps.reshape(len(maps), -1) for maps in (first, second)]
     there = (np.ptp(flat[0], axis=1) > 0) & (np.ptp(flat[1], axis=1) > 0)
     ranks, ssim = np.full(len(there), np.nan), np.full(len(there), np.nan)
     ranks[there] = [spearmanr(a, b).statistic for a, b in zip(flat[0][there], flat[1][there], strict=True)]
     if there.any():
-        pair = [torch.from_numpy(_scaled(_enlarged(maps[there], size)))[:, None] for maps in (first, second)]
+        from_zero = [maps[there] - maps[there].min(axis=(1, 2), keepdims=True) for maps in (first, second)]
+        pair = [torch.from_numpy(scaled(enlarged(maps, size)))[:, None] for maps in from_zero]
         window = min(11, size - 1 + size % 2)  # odd, and no larger than the picture
         metric = SSIMMetric(spatial_dims=2, data_range=1.0, win_size=window, reduction="none")
         ssim[there] = metric(pair[0], pair[1])[:, 0].numpy()
-    return {"spearman": _mean(ranks, seed=seed), "ssim": _mean(ssim, seed=seed)}
+    values = {"spearman": ranks, "size": np.abs(ranks), "ssim": ssim}
+    return {name: _mean(found, draws, seed=seed) for name, found in values.items()}
 
 
-def _verdict(*correlations: dict[str, Any]) -> str:
-    """`unchanged`: not to be believed; `unclear`; `changed`: the maps passed the check; `too_few`: not checked."""
-    enough = [found for found in correlations if found["n"] >= FEWEST]
+def _verdict(*sizes: dict[str, Any]) -> str:
+    """Of the sizes: `unchanged`: not to be believed; `unclear`; `changed`: passed the check; `too_few`: not checked."""
+    enough = [found for found in sizes if found["n"] >= FEWEST]
     if any(found["value"] >= ALIKE for found in enough):  # one failure is enough, whatever the other would say
         return "unchanged"
-    if len(enough) < len(correlations):
+    if len(enough) < len(sizes):
         return "too_few"
-    return "unclear" if max(found["ci95"][1] for found in correlations) >= ALIKE else "changed"
+    return "unclear" if max(found["ci95"][1] for found in sizes) >= ALIKE else "changed"
 
 
-def _mean(values: NDArray[np.floating], *, seed: int) -> dict[str, Any]:
-    """Mean over the radiographs, one a patient, with its bootstrap interval."""
-    there = np.asarray(values, dtype=np.float64)
-    there = there[~np.isnan(there)]
-    if not len(there):
+def _mean(values: NDArray[np.floating], draws: NDArray[np.int64], *, seed: int) -> dict[str, Any]:
+    """Mean over the radiographs with its bootstrap interval.
+
+    Args:
+        values: (n,) NaN is left out.
+        draws: (n,) what is resampled: radiographs that share random weights are not independent of each other.
+        seed: of the bootstrap.
+
+    Returns:
+        `value`, `ci95`, `n`; the interval None where there is only one draw.
+    """
+    there = ~np.isnan(values)
+    known = np.asarray(values, dtype=np.float64)[there]
+    if not len(known):
         return {"value": None, "ci95": None, "n": 0}
-    weights = patient_weights(np.arange(len(there)), replicates=REPLICATES, seed=seed)
-    samples = weighted_sums(there[:, None], weights)[:, 0] / len(there)
-    return {"value": float(there.mean()), "ci95": list(ci95(samples)), "n": len(there)}
+    found: dict[str, Any] = {"value": float(known.mean()), "ci95": None, "n": len(known)}
+    if len(np.unique(draws[there])) > 1:
+        weights = patient_weights(draws[there], replicates=REPLICATES, seed=seed)
+        sums = weighted_sums(np.column_stack([known, np.ones(len(known))]), weights)  # (R, 2)
+        found["ci95"] = list(ci95(sums[:, 0] / sums[:, 1]))
+    return found
 
 
 def _or_none(share: float) -> float | None:
     return None if np.isnan(share) else float(share)
-
-
-def _enlarged(maps: Maps, size: int) -> Maps:
-    """(B, h, w) -> (B, S, S), as MONAI shows them."""
-    large: Tensor = default_upsampler((size, size))(torch.from_numpy(maps)[:, None])
-    return large[:, 0].numpy()
-
-
-def _scaled(maps: Maps) -> Maps:
-    """Each to its own highest value, 1; an empty map stays 0."""
-    highest = maps.max(axis=(1, 2), keepdims=True)
-    return np.asarray(np.divide(maps, highest, out=np.zeros_like(maps), where=highest > 0))
 
 
 def _border_shares(large: Maps) -> NDArray[np.float64]:
@@ -219,32 +237,3 @@ def _border_shares(large: Maps) -> NDArray[np.float64]:
     return np.asarray(
         np.divide(totals - inside.sum(axis=(1, 2), dtype=np.float64), totals, out=shares, where=totals > 0)
     )
-
-
-def _side_by_side(radiograph: NDArray[np.float32], field: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(SIDE, 2 SIDE + 4, 3): the radiograph, and beside it the same below its map."""
-    grey = thumbnail(radiograph, SIDE)
-    large = cv2.resize(_scaled(field[None])[0], (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-    plain = np.repeat(grey[..., None], 3, axis=2)
-    gap = np.full((SIDE, 4, 3), 255, dtype=np.uint8)
-    return np.concatenate([plain, gap, _overlay(grey, large)], axis=1)
-
-
-def _overlay(grey: NDArray[np.uint8], field: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Viridis, even in lightness and told apart by colour-blind readers; the lower a value, the more shines through."""
-    colours = matplotlib.colormaps["viridis"](field)[..., :3]  # (h, w, 3) in [0, 1]
-    opacity = 0.7 * np.clip(field, 0, 1)[..., None]
-    mixed = (1 - opacity) * (grey[..., None] / 255.0) + opacity * colours
-    return np.asarray(np.rint(255 * mixed), dtype=np.uint8)
-
-
-def _write_scale(path: Path) -> Path:
-    """What the colours mean, on middle grey, from 0 to the highest value."""
-    ramp = np.tile(np.linspace(0, 1, 240, dtype=np.float32), (12, 1))
-    picture = _overlay(np.full(ramp.shape, 110, dtype=np.uint8), ramp)
-    made, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
-    if not made:
-        raise CxrPairError(f"{path}: the colour scale cannot be written as PNG")
-    with atomic_path(path, mode=None) as temporary:
-        temporary.write_bytes(data.tobytes())
-    return path

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.preprocessing import normalize
 
-from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.attributes import attributes, view_names
 from monai_cxrpair.evaluation.give_away import NO_PATIENTS
-from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel
+from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel, PanelError
 from monai_cxrpair.evaluation.panels.thumbnails import thumbnail
 from monai_cxrpair.evaluation.patient_pairs import bounded_rows
 from monai_cxrpair.evaluation.report.drawing import COLOURS, picture
@@ -36,7 +35,7 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel:
         in the picture, and `encoders`: name -> the shares of `measure`.
 
     Raises:
-        CxrPairError: nobody has enough radiographs of other patients beside them.
+        PanelError: nobody has enough radiographs of other patients beside them.
     """
     cohort, test = evaluated.cohort, evaluated.split.test_rows
     labelled = test[np.isin(evaluated.labels[test], (0, 1))]
@@ -45,7 +44,7 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel:
     patients = codes[rows]
     _, sizes = np.unique(patients, return_counts=True)
     if not len(rows) or len(rows) - sizes.max() < NEIGHBOURS:
-        raise CxrPairError(
+        raise PanelError(
             f"the test side has {len(rows)} labelled radiographs of {len(sizes)} patients: "
             f"each needs {NEIGHBOURS} of other patients beside it"
         )
@@ -61,8 +60,8 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel:
             figures[name]["same_patient"] = {"not_measured": NO_PATIENTS}
         if evaluated.show_radiographs:
             shown = np.column_stack([asked, nearest[asked]])  # (examples, 1 + neighbours)
-            squares = evaluated.dataset.__getitems__(rows[shown.ravel()].tolist())["image"]  # uint8 (n, 1, S, S)
-            tiles = [thumbnail(square.astype(np.float32) / 255, min(SIZE, square.shape[-1])) for square in squares]
+            squares = evaluated.pixels(rows[shown.ravel()])
+            tiles = [thumbnail(square, min(SIZE, square.shape[-1])) for square in squares]
             key = f"neighbours_{len(pictures) + 1}"
             pictures[key] = _draw(tiles, known["finding"][shown], views[shown], out_dir / f"{key}.jpg")
     return Panel(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ import numpy as np
 
 from monai_cxrpair.cohort import Cohort, Split, hold_out_validation, split_patients
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel
+from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel, PanelError
 from monai_cxrpair.pairing import Affinity, PairCriterion, build_index
 from monai_cxrpair.pairing.census import rule_figures
 from monai_cxrpair.pairing.census_text import meaning
 from monai_cxrpair.pairing.properties import finding_codes
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN = "its card asks for what this version cannot count; the log of the evaluation says more"
 
 
 def make(evaluated: Evaluated, out_dir: Path) -> Panel | None:
@@ -52,8 +57,12 @@ def make(evaluated: Evaluated, out_dir: Path) -> Panel | None:
                 "keys_per_query": card.get("keys_per_query", 1),
                 "affinity": affinity_words(Affinity.from_config(card.get("affinity"))),
             }
-        except CxrPairError as error:  # of a card from another version: the other encoders are counted all the same
-            left_out[name] = str(error)
+        except PanelError as reason:
+            left_out[name] = str(reason)
+        except (CxrPairError, KeyError, TypeError, ValueError) as error:
+            # Of a card from another version: the other encoders are counted all the same. Its text may hold a path.
+            logger.warning("the pairing of %s is not counted", name, exc_info=error)
+            left_out[name] = UNKNOWN
     without = [name for name, card in cards.items() if not card.get("pairing")]
     return Panel(figures={"encoders": figures, "without_rule": without, "left_out": left_out})
 
@@ -70,22 +79,25 @@ def training_side(evaluated: Evaluated, trained: Mapping[str, Any]) -> Cohort:
         trained: `cohort` of the encoder's card.
 
     Raises:
-        CxrPairError: they cannot be found again from what the card says.
+        PanelError: they cannot be found again from what the card says.
     """
     whole, held_out = evaluated.whole_cohort, trained.get("validation_fraction") or 0.0
     split: Split
     if trained.get("split_file"):
         if trained["split_file"] != evaluated.whole_split.file_hash:
-            raise CxrPairError("pre-trained with a split file that is not the one of this evaluation")
+            raise PanelError("pre-trained with a split file that is not the one of this evaluation")
         split = evaluated.whole_split
     else:
         split = split_patients(whole, test_fraction=trained["test_fraction"], seed=trained["split_seed"])
         split = hold_out_validation(whole, split, fraction=held_out, seed=trained["split_seed"])
-    cohort = whole.where(trained["subset"]) if trained.get("subset") else whole
+    try:
+        cohort = whole.where(trained["subset"]) if trained.get("subset") else whole
+    except CxrPairError as error:
+        raise PanelError("its training side cannot be found again: its subset does not fit this cohort") from error
     found = cohort.take(split.within(cohort).train_rows)
     expected = trained["radiographs"] + trained.get("unreadable", 0)
     if len(found) != expected:
-        raise CxrPairError(
+        raise PanelError(
             f"its training side cannot be found again: {len(found)} radiographs, and the card says {expected}"
         )
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from monai_cxrpair.cohort import Cohort, Split
+from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.encoders import FrozenEncoder
 from monai_cxrpair.evaluation.probe import LinearProbe
 from monai_cxrpair.evaluation.protocols.runner import ProtocolResult
@@ -60,6 +61,11 @@ class Evaluated:
     seed: int = 0
     device: torch.device | str = "cpu"
 
+    def pixels(self, rows: Iterable[int]) -> NDArray[np.float32]:
+        """The radiographs of some rows: (B, 1, H, W) in [0, 1]."""
+        images = self.dataset.__getitems__([int(row) for row in rows])["image"]
+        return np.asarray(images / np.float32(255), dtype=np.float32)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
@@ -72,6 +78,10 @@ class Panel:
 
     figures: dict[str, Any]
     pictures: dict[str, Path] = field(default_factory=dict)
+
+
+class PanelError(CxrPairError):
+    """Why a panel, or a row of it, cannot be made, in words for the page: no file, no path, no identifier in them."""
 
 
 # None: there is nothing to show, and the section is left out.

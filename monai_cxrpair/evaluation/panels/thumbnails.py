@@ -34,16 +34,20 @@ def thumbnail(radiograph: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
     return square
 
 
-def write_jpeg(picture: NDArray[np.uint8], path: Path) -> Path:
+def write_picture(picture: NDArray[np.uint8], path: Path) -> Path:
     """Write a grey (h, w) or a coloured (h, w, 3) picture, red first; the same pixels give the same bytes.
+
+    Args:
+        picture: of the pixels.
+        path: its ending, `.jpg` or `.png`, says in which format.
 
     Raises:
         CxrPairError: it cannot be written.
     """
     ordered = picture if picture.ndim == 2 else np.ascontiguousarray(picture[..., ::-1])
-    made, data = cv2.imencode(".jpg", ordered, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    made, data = cv2.imencode(path.suffix, ordered, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not made:
-        raise CxrPairError(f"{path}: a picture of shape {picture.shape} cannot be written as JPEG")
+        raise CxrPairError(f"{path}: a picture of shape {picture.shape} cannot be written")
     with atomic_path(path, mode=None) as temporary:
         temporary.write_bytes(data.tobytes())
     return path

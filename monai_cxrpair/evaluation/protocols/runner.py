@@ -38,6 +38,7 @@ class ProtocolResult:
         protocol: what was done: fraction, draws, seed, replicates, sizes, draws thrown away, replicates dropped.
         draws: rows of the embeddings in each draw.
         scores: name -> float64 (draws, U), the probability given by each draw's model.
+        radiograph_scores: name -> float64 (draws, n_test), the same of each radiograph.
         test_rows: (n_test,) the rows scored: those of the test side with a certain label.
         test_labels: (U,) bool, of radiographs or studies as `cases.aggregate` says.
         test_patients: (U,).
@@ -50,6 +51,7 @@ class ProtocolResult:
     protocol: dict[str, Any]
     draws: list[NDArray[np.int64]]
     scores: dict[str, NDArray[np.float64]]
+    radiograph_scores: dict[str, NDArray[np.float64]]
     test_rows: NDArray[np.int64]
     test_labels: NDArray[np.bool_]
     test_patients: NDArray[np.int64]
@@ -99,11 +101,12 @@ def run_protocol(
     repeats = draw_weights(len(draw_rows), replicates=replicates, seed=seed)
 
     scores: dict[str, NDArray[np.float64]] = {}
+    radiograph_scores: dict[str, NDArray[np.float64]] = {}
     figures: dict[str, dict[str, Any]] = {}
     samples: dict[str, NDArray[np.float64]] = {}
     for name in encoders:
         learned = learner.learn(name, draw_rows, units.rows)
-        scores[name] = units.pool(learned.scores)
+        radiograph_scores[name], scores[name] = learned.scores, units.pool(learned.scores)
         figures[name], samples[name] = measure_auc(units.present, scores[name], weights, repeats)
         held_out = _held_out(learned, cases)
         tested = (units.present, units.patients, scores[name], weights, repeats)
@@ -129,6 +132,7 @@ def run_protocol(
         },
         draws=draw_rows,
         scores=scores,
+        radiograph_scores=radiograph_scores,
         test_rows=units.rows,
         test_labels=units.present,
         test_patients=units.patients,
@@ -150,7 +154,10 @@ def _subgroups(
 
 
 def _held_out(learned: Learned, cases: Cases) -> list[tuple[NDArray[np.bool_], NDArray[np.float64]]] | None:
-    """Labels and predictions, as units, of what each draw held out; None where any draw has too few labels."""
+    """Labels and predictions, as units, of what each draw held out.
+
+    None where any draw has too few labels, or one class only once its radiographs are studies.
+    """
     found = []
     for held in learned.held_out:
         if held is None:
@@ -158,6 +165,8 @@ def _held_out(learned: Learned, cases: Cases) -> list[tuple[NDArray[np.bool_], N
         rows, scores = held
         order = np.argsort(rows)
         units = cases.units_of(rows)
+        if units.present.all() or not units.present.any():
+            return None
         found.append((units.present, units.pool(scores[order[np.searchsorted(rows[order], units.rows)]])))
     return found
 
@@ -173,8 +182,8 @@ def _thresholds(
 
 
 def _temperatures(held_out: Sequence[tuple[NDArray[np.bool_], NDArray[np.float64]]] | None) -> list[float] | None:
-    """Temperature of each draw; None where any has, as studies, one class only."""
-    if held_out is None or any(present.all() or not present.any() for present, _ in held_out):
+    """Temperature of each draw."""
+    if held_out is None:
         return None
     return [fit_temperature(present, scores) for present, scores in held_out]
 

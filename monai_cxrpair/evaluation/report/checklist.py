@@ -2,13 +2,22 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from monai_cxrpair.evaluation.report import results as fmt
 from monai_cxrpair.evaluation.report.checklist_items import CHECKLISTS
-from monai_cxrpair.evaluation.report.words import human, learned_from, unit, value
+from monai_cxrpair.evaluation.report.words import (
+    human,
+    learned_from,
+    not_held_out,
+    oracles,
+    patient,
+    resampled,
+    unit,
+    value,
+)
 
 ANSWERED, PARTLY, OPEN = "answered by this run", "partly", "for the authors to write"
 COLUMNS = ("checklist", "item", "asks", "status", "answer", "section", "authors")
@@ -78,18 +87,16 @@ def _of_the_data(results: Mapping[str, Any], protocol: Mapping[str, Any]) -> Fac
     }
     if not {"radiographs", "patients", "studies", "present", "absent", "uncertain", "missing"} <= train.keys():
         return found
+    known = patient(results) == "patient"
     sides = [f"{name} {value(side['radiographs'])}" for name, side in (("train", train), ("test", test))]
     found["counts"] = (f"radiographs: {', '.join(sides)}; their source is not in the run", place)
     said = [
         f"{name}: {value(side['present'])} with and {value(side['absent'])} without {finding}"
-        f" among {value(side['patients'])} patients"
+        + (f" among {value(side['patients'])} patients" if known else ", patients not known")
         for name, side in (("train", train), ("test", test))
     ]
     found["outcomes"] = found["sides"] = ("; ".join(said), place)
     found["labels"] = (f"column {results['finding']} of the cohort; who labelled, and how, is not in the run", place)
-    missing = [f"{name} {value(side['missing'])}" for name, side in (("train", train), ("test", test))]
-    policies = "".join(f"; {word} labels: {protocol[word]}" for word in ("uncertain", "blank") if word in protocol)
-    found["missing"] = (f"radiographs without a label are left out: {', '.join(missing)}{policies}", place)
     if "subset" in protocol:
         text = f"only {protocol['subset']}" if protocol["subset"] else "none: every radiograph with a label"
         found["subset"] = (text, "Protocol and cohort")
@@ -99,8 +106,13 @@ def _of_the_data(results: Mapping[str, Any], protocol: Mapping[str, Any]) -> Fac
         found["views"] = (f"radiographs by laterality: {text}", "Protocol and cohort")
     if "split_hash" in protocol:
         how = "a split file" if protocol.get("split_file") else f"test share {value(protocol['test_fraction'])}"
-        found["split"] = (f"by patient, {how}; hash of the split {protocol['split_hash']}", "Protocol and cohort")
-    found["disjoint"] = ("by patient: nobody is on both sides, and none of their studies", place)
+        level = "by patient" if known else "by image, for the patients are not known"
+        found["split"] = (f"{level}, {how}; hash of the split {protocol['split_hash']}", "Protocol and cohort")
+    if known:
+        text = "what the probe learns from and is tested on, by patient: nobody is on both sides, none of their studies"
+        if seen := not_held_out(results):
+            text += f"; not known of the pre-training of {', '.join(seen)}"
+        found["disjoint"] = (text, place)
     return found
 
 
@@ -117,7 +129,10 @@ def _of_the_encoders(results: Mapping[str, Any], protocol: Mapping[str, Any]) ->
     if not trained:
         return found
     networks = "; ".join(f"{name}: {_network(card)}" for name, card in trained.items())
-    found["technique"] = ("self-supervised contrastive pre-training of an encoder, then a linear probe", place)
+    supervised = [f"{name}: paired by the labels of {human(finding)}" for name, finding in oracles(results).items()]
+    kind = "self-supervised contrastive" if len(supervised) < len(trained) else "contrastive"
+    text = f"; not self-supervised: {', '.join(supervised)}" if supervised else ""
+    found["technique"] = (f"{kind} pre-training of an encoder, then a linear probe{text}", place)
     found["model"] = (f"{networks}; a linear layer on its embedding", place)
     training = {name: card["training"] for name, card in trained.items() if isinstance(card.get("training"), Mapping)}
     for fact, key in (("start", "started_from"), ("chosen", "chosen_by")):
@@ -127,7 +142,8 @@ def _of_the_encoders(results: Mapping[str, Any], protocol: Mapping[str, Any]) ->
         text = "; ".join(f"{name}: {value(settings['epochs'])} epochs" for name, settings in training.items())
         found["training"] = (f"{text}; all settings are in the encoders' cards", place)
     if protocol.get("draws") and "labelled_studies" in protocol:
-        found["model_building"] = (f"a linear probe on embeddings, from {learned_from(protocol)}", "How to read this")
+        text = learned_from(protocol, patients=f"{patient(results)}s")
+        found["model_building"] = (f"a linear probe on embeddings, from {text}", "How to read this")
     return found
 
 
@@ -137,17 +153,21 @@ def _of_the_tests(results: Mapping[str, Any], protocol: Mapping[str, Any]) -> Fa
     if "pr_auc" in first:
         text = "ROC and PR areas, Brier score, calibration error and slope, decision curve, operating points"
         found["measures"] = (text, "Precision and calibration")
-        found["ensemble"] = ("none: one encoder and one probe for each score", "How to read this")
+        found["ensemble"] = (_ensemble(results, protocol), "How to read this")
         found["imbalance"] = ("the linear probe neither weights nor resamples the classes", "How to read this")
-        found["updating"] = ("none", "Precision and calibration")
+        kept = (results.get("classifier") or {}).get("calibration")
+        text = "fitted for the classifier, out of fold; not applied in the figures" if kept else "none"
+        found["updating"] = (text, "Classifier" if kept else "Precision and calibration")
     scaled = first.get("calibrated", {})
     if "temperatures" in scaled:
         text = "temperature scaling, fitted inside each draw"
         found["updating"] = (f"{text}; beside the unscaled probabilities", "Precision and calibration")
     if "replicates" in protocol:
-        text = f"95 % CI of {value(protocol['replicates'])} bootstrap replicates over test patients and label draws"
+        text = f"95 % CI of {value(protocol['replicates'])} bootstrap replicates over {resampled(results)}"
         found["uncertainty"] = (f"{text}; paired tests, Holm's correction, DeLong", "Paired comparisons")
-        found["clusters"] = ("by patient only: bootstrap and DeLong are clustered by patient", "Paired comparisons")
+        if patient(results) == "patient":
+            text = "by patient only: bootstrap and DeLong are clustered by patient"
+            found["clusters"] = (text, "Paired comparisons")
     if "tested" in protocol:
         tested = f"{value(protocol['tested'])} labelled {'studies' if unit(results) == 'study' else 'radiographs'}"
         found["tested"] = (f"{tested} on the test side; no size was planned by the run", "Radiographs")
@@ -163,7 +183,7 @@ def _of_the_figures(results: Mapping[str, Any], protocol: Mapping[str, Any]) -> 
     aucs = {name: entry["linear"] for name, entry in results["encoders"].items()}
     text = "; ".join(f"{name}: AUC {fmt.number(f['auc_mean'])} ({fmt.interval(f)})" for name, f in aucs.items())
     found: Facts = {
-        "internal": (f"patients held out of the same cohort: {text}", "Area under the ROC curve"),
+        "internal": (f"{patient(results)}s held out of the same cohort: {text}", "Area under the ROC curve"),
         "performance": (text, "Area under the ROC curve"),
         "limitations": ("those that follow from how it was measured", "Limitations"),
     }
@@ -194,8 +214,34 @@ _PANELS = {
 
 
 def _of_the_panels(results: Mapping[str, Any], protocol: Mapping[str, Any]) -> Facts:
-    made = {name for name, figures in results.get("panels", {}).items() if "not_made" not in figures}
-    return {fact: (answer, title) for name, (fact, answer, title) in _PANELS.items() if name in made}
+    made = {name: figures for name, figures in results.get("panels", {}).items() if "not_made" not in figures}
+    found = {fact: (answer, title) for name, (fact, answer, title) in _PANELS.items() if name in made}
+    if sides := made.get("cohort_flow", {}).get("sides"):
+        found["missing"] = (_left_out(sides, protocol), "Radiographs")
+    return found
+
+
+def _left_out(sides: Mapping[str, Any], protocol: Mapping[str, Any]) -> str:
+    """Counted by the flow alone: radiographs without a label are gone before the evaluation starts."""
+
+    def each(count: Callable[[Mapping[str, Any]], int]) -> str:
+        return ", ".join(f"{name} {value(count(side))}" for name, side in sides.items())
+
+    without = each(lambda side: side["left_out"]["no_label"] + side["labels"]["missing"])
+    uncertain = each(lambda side: side["labels"]["uncertain"])
+    policies = "".join(f"; {word} labels: {protocol[word]}" for word in ("uncertain", "blank") if word in protocol)
+    return f"radiographs left out, without a label: {without}; with an uncertain one: {uncertain}{policies}"
+
+
+def _ensemble(results: Mapping[str, Any], protocol: Mapping[str, Any]) -> str:
+    """The figures are of one probe each; what shows single radiographs has the mean of the draws' scores."""
+    draws = protocol.get("draws", 1)
+    if draws == 1:
+        return "none: one encoder and one probe"
+    made = "not_made" not in results.get("panels", {}).get("gallery", {"not_made": ""})
+    places = "predictions.csv and Where it fails" if made else "predictions.csv"
+    text = f"the score is the mean of the probes of {value(draws)} draws"
+    return f"AUCs and other figures: means over those of single probes; {places}: {text}"
 
 
 def _network(card: Mapping[str, Any]) -> str:

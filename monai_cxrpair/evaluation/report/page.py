@@ -23,6 +23,10 @@ from monai_cxrpair.evaluation.report.words import (
     label,
     learned_from,
     limitations,
+    oracles,
+    patient,
+    pretraining,
+    resampled,
     unbroken,
     unit,
     value,
@@ -91,11 +95,19 @@ def write_report(
         scale=_Scale(data),
         unit=unit(data),
         units={"radiograph": "radiographs", "study": "studies"}[unit(data)],
-        learned_from=learned_from,
+        learned_from=partial(learned_from, patients=f"{patient(data)}s"),
+        oracles=oracles(data),
+        patient=patient(data),
+        resampled=resampled(data),
         limitations=limitations(data),
         facts=facts,
+        pretraining=pretraining,
         subgroups=_subgroups(data),
-        classifier_facts={k: v for k, v in (data.get("classifier") or {}).items() if k != "at_operating_point"},
+        classifier_facts={
+            k: v
+            for k, v in (data.get("classifier") or {}).items()
+            if k not in ("at_operating_point", "test_auc_ci95")  # in words above them
+        },
     )
     page, sections = _with_anchors(page)
     # Both name the sections that are on the page, so they come last. No other text can hold these marks: it is escaped.

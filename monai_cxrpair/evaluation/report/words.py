@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from monai_cxrpair.evaluation.cards import HELD_OUT
 from monai_cxrpair.evaluation.report import results as fmt
 
 # Keys of cards and protocols that read badly when only the underscores are taken out.
@@ -64,11 +65,35 @@ def unit(results: Mapping[str, Any]) -> str:
     return "radiograph" if results.get("protocol", {}).get("level", "image") == "image" else "study"
 
 
-def learned_from(protocol: Mapping[str, Any]) -> str:
+def patient(results: Mapping[str, Any]) -> str:
+    """What is resampled and split by: `patient`, or `image` where the source has no patient ids."""
+    return "patient" if results.get("cohort", {}).get("patients_known", True) else "image"
+
+
+def resampled(results: Mapping[str, Any]) -> str:
+    """What the bootstrap of the intervals draws; a single label draw cannot be resampled."""
+    who = f"test {patient(results)}s"
+    return f"{who} alone" if _one_draw(results) else f"{who} and label draws together"
+
+
+def oracles(results: Mapping[str, Any]) -> dict[str, str]:
+    """Encoder -> the finding whose labels its pairing rule read in pre-training; the others are absent."""
+    rules = {name: entry.get("card", {}).get("pairing") or {} for name, entry in results["encoders"].items()}
+    return {name: rule["oracle_same_finding"] for name, rule in rules.items() if rule.get("oracle_same_finding")}
+
+
+def not_held_out(results: Mapping[str, Any]) -> list[str]:
+    """The pre-trained encoders of which nobody knows whether they have seen test patients."""
+    cards = {name: entry.get("card", {}) for name, entry in results["encoders"].items()}
+    return [name for name, card in cards.items() if "format" in card and card.get("test_patients") != HELD_OUT]
+
+
+def learned_from(protocol: Mapping[str, Any], *, patients: str = "patients") -> str:
     """What the probe learned from, in words.
 
     Args:
         protocol: of `results.json`, that of the first size.
+        patients: what is drawn whole.
     """
     of = "radiographs" if protocol.get("draw_by") == "radiograph" else "studies"
     if protocol.get("label_fraction") is not None:
@@ -81,13 +106,30 @@ def learned_from(protocol: Mapping[str, Any]) -> str:
     draws = f"{value(protocol['draws'])} draw{'s' if protocol['draws'] != 1 else ''}"
     if protocol.get("draws_from") == "files":
         return f"{text}, in {draws} that the user gave"
-    return f"{text}, in {draws} of {'single radiographs' if of == 'radiographs' else 'whole patients'}"
+    return f"{text}, in {draws} of {'single radiographs' if of == 'radiographs' else f'whole {patients}'}"
 
 
 def limitations(results: Mapping[str, Any]) -> list[str]:
     """What these figures cannot tell; only what holds for this run."""
     encoders = results["encoders"]
     said = ["Research use only. Not a medical device; not validated for diagnosis."]
+    if patient(results) == "image":
+        said.append(
+            "Patients are not known: one person may be on both sides, so the AUCs may be too high, and the intervals, "
+            "which count each image as a patient of its own, are too narrow."
+        )
+    for name in not_held_out(results):
+        said.append(
+            f"It cannot be ruled out that {name} has seen test patients in pre-training, which would make its AUC too "
+            "high: only of the probe is it known that it is tested on others than it learned from."
+        )
+    for name, finding in oracles(results).items():
+        said.append(
+            f"{name} was paired by the labels of {human(finding)} of its whole pre-training side: an upper bound, not "
+            "self-supervised. It has seen more labels than the label fraction says."
+        )
+    if _one_draw(results):
+        said.append("One label draw: how much depends on which labels were drawn is not in these intervals.")
     if any("format" in entry.get("card", {}) for entry in encoders.values()):
         said.append(
             "Each encoder file is one pre-training run: how much another seed would change is not in these intervals."
@@ -121,6 +163,10 @@ def forecast(found: Mapping[str, Any]) -> str:
     return f"about {value(round(said['labels']))} labelled studies (95 % CI {low} to {high}), {where}."
 
 
+def _one_draw(results: Mapping[str, Any]) -> bool:
+    return bool(results.get("protocol", {}).get("draws") == 1)
+
+
 def _difference(comparisons: Any, a: str, b: str) -> tuple[float, float, float, float | None] | None:
     """Difference a - b with its CI and corrected p, whichever way round it was stored."""
     for pair in comparisons:
@@ -145,6 +191,23 @@ def _sentence(a: str, b: str, difference: float, low: float, high: float, correc
     return (
         f"A difference between {a} and {b} is NOT established: {difference:+.3f} AUC, "
         f"and the 95 % CI ({low:+.3f} to {high:+.3f}) includes 0."
+    )
+
+
+def pretraining(card: Mapping[str, Any]) -> str:
+    """How an encoder was pre-trained, in one line.
+
+    Args:
+        card: of the encoder; a baseline's has no `training`.
+    """
+    training, rule = card.get("training"), card.get("pairing")
+    if not training:
+        return "none"
+    pairs = ", ".join(f"{label(key)} {value(item)}" for key, item in rule.items()) if rule else "no metadata"
+    method = (training.get("method") or {}).get("name")
+    known = {"epochs": training.get("epochs"), "seed": training.get("seed"), "queue": training.get("queue_size")}
+    return "; ".join(
+        [*([method] if method else []), pairs, *(f"{k} {value(v)}" for k, v in known.items() if v is not None)]
     )
 
 

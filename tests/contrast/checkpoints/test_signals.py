@@ -16,7 +16,7 @@ def steps(folder, rank=""):
     return path.stat().st_size if path.exists() else 0
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=240):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -35,10 +35,10 @@ def weights(folder):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_to_the_whole_group_saves_before_leaving_and_nothing_is_lost(forked, tmp_path, number, code, workers):
     """To the group, as Slurm and a terminal send it: the loader's workers get it too."""
-    killed = forked(tmp_path / "run", workers=workers, step_seconds=0.05, checkpoint_minutes=0)
-    wait_for(lambda: steps(tmp_path / "run") == 5)
+    killed = forked(tmp_path / "run", workers=workers, step_seconds=0.2, checkpoint_minutes=0)
+    wait_for(lambda: steps(tmp_path / "run") >= 5)  # not ==: on a busy machine the fifth may pass unseen
     os.killpg(killed.pid, number)
-    killed.join(30)
+    killed.join(240)
     assert killed.exitcode == code
     done = steps(tmp_path / "run")
     assert newest(tmp_path / "run").name == f"epoch_{(done + 2) // 3:05d}_batch_{(done - 1) % 3 + 1:06d}.pt"
@@ -48,7 +48,7 @@ def test_a_signal_to_the_whole_group_saves_before_leaving_and_nothing_is_lost(fo
     assert f"{number.name}: saved" in saved
     rest, whole = forked(tmp_path / "run", workers=workers), forked(tmp_path / "whole")
     for process in (rest, whole):
-        process.join(60)
+        process.join(240)
         assert process.exitcode == 0
     assert steps(tmp_path / "run") == 12  # no step was done twice
     for name, value in weights(tmp_path / "whole").items():
@@ -61,7 +61,7 @@ def test_a_second_signal_leaves_at_once_but_an_echo_of_the_first_does_not(forked
     patient_began = time.monotonic()
     os.kill(patient.pid, signal.SIGTERM)
     os.kill(patient.pid, signal.SIGTERM)
-    patient.join(30)
+    patient.join(240)
     assert patient.exitcode == 143
     assert time.monotonic() - patient_began < 20
 
@@ -72,7 +72,7 @@ def test_a_second_signal_leaves_at_once_but_an_echo_of_the_first_does_not(forked
     time.sleep(0.3)
     assert hasty.is_alive()
     os.kill(hasty.pid, signal.SIGTERM)
-    hasty.join(30)
+    hasty.join(240)
     assert hasty.exitcode == -signal.SIGTERM
     assert time.monotonic() - began < 20
 
@@ -83,7 +83,7 @@ def test_several_processes_agree_on_the_step_after_which_they_stop(forked, tmp_p
     wait_for(lambda: steps(tmp_path, 1) >= 13)
     os.kill(pair[1].pid, signal.SIGTERM)
     for process in pair:
-        process.join(30)
+        process.join(240)
         assert process.exitcode == 143
     done = steps(tmp_path, 0)
     assert steps(tmp_path, 1) == done
@@ -92,7 +92,7 @@ def test_several_processes_agree_on_the_step_after_which_they_stop(forked, tmp_p
     assert len(state["ranks"]) == 2
     (tmp_path / "meeting").unlink(missing_ok=True)
     for process in [forked(tmp_path, ranks=(rank, 2), batch=1) for rank in (0, 1)]:
-        process.join(60)
+        process.join(240)
         assert process.exitcode == 0
     assert steps(tmp_path, 0) == steps(tmp_path, 1) == 48
 
@@ -127,7 +127,7 @@ def test_a_run_outside_the_main_thread_leaves_signals_alone(make, tmp_path):
     before = [signal.getsignal(number) for number in SIGNALS]
     thread = threading.Thread(target=trainer.run)
     thread.start()
-    thread.join(60)
+    thread.join(240)
     assert within == [before] * 3
 
 

@@ -169,6 +169,17 @@ def test_a_cohort_without_patient_ids_claims_no_patients(tmp_path):
     page = flow_page(evaluated_on(make_cohort(table, patients_known=False)), tmp_path)
     assert "The source has no patient ids" in page
     assert "patients not known" in page
+    assert "No patient is on both sides" not in page
+    assert "one person may be on both sides" in page
+
+
+def test_an_encoder_paired_by_labels_is_not_said_to_have_seen_none(tmp_path):
+    whole = make_cohort()
+    seen = {"cohort": {"fingerprint": whole.fingerprint(), "radiographs": 77}}
+    cards = {"ours": seen | {"pairing": {"oracle_same_finding": FINDING}}, "plain": seen}
+    page = flow_page(evaluated_on(whole, cards=cards), tmp_path)
+    assert "ours was pre-trained on 77 of these, paired by their labels of pleural effusion" in page
+    assert "plain was pre-trained on 77 of these, without labels" in page
 
 
 def test_studies_are_said_to_be_what_is_scored_where_they_are(tmp_path):

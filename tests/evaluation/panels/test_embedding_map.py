@@ -5,8 +5,9 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from report_page import read
 from scipy.spatial.distance import cdist
-from small_evaluation import evaluated_on, make_cohort, make_table, page_of
+from small_evaluation import evaluated_on, make_cohort, make_table, page_of, without_patient_ids
 
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.panels import embedding_map
@@ -152,3 +153,11 @@ def test_too_few_radiographs_are_an_error_that_says_how_many_are_needed(tmp_path
     done = dataclasses.replace(done, split=dataclasses.replace(done.split, test_rows=done.split.test_rows[:5]))
     with pytest.raises(CxrPairError, match="the test side has 5 radiographs, a map needs at least 20"):
         make(done, tmp_path)
+
+
+def test_where_patients_are_not_known_the_panel_claims_nothing_about_them(tmp_path):
+    done = evaluation()
+    pages = [page_of(of, "embedding_map", make, tmp_path) for of in (done, without_patient_ids(done))]
+    known, unknown = (read(page)[1] for page in pages)
+    assert re.search(r"radiographs of \d+ patients", known)
+    assert not re.search(r"radiographs of \d+ patients", unknown)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from report_page import numbers_without_a_source, read
 from scipy.stats import binomtest
-from small_evaluation import evaluated_on, make_cohort, make_table, page_of
+from small_evaluation import evaluated_on, make_cohort, make_table, page_of, without_patient_ids
 
 from monai_cxrpair.evaluation.panels.gallery import make
 from monai_cxrpair.evaluation.panels.thumbnails import thumbnail
@@ -19,7 +19,7 @@ class Grey:
         return {"image": np.stack([np.full((1, 32, 32), row % 250, np.uint8) for row in rows]), "row": np.asarray(rows)}
 
 
-def evaluation(*, aggregate="image", points=True, scores=None, patients=120, **settings):
+def evaluation(*, aggregate="image", points=True, scores=None, of_radiographs=None, patients=120, **settings):
     done = evaluated_on(make_cohort(make_table(patients)), cards={"same study": {}}, aggregate=aggregate)
     units = done.linear.cases.units
     rng = np.random.default_rng(2)
@@ -27,7 +27,8 @@ def evaluation(*, aggregate="image", points=True, scores=None, patients=120, **s
         scores = np.clip(rng.normal(0.4, 0.2, (2, len(units.present))) + 0.15 * units.present, 0.01, 0.99)
     chosen = {"operating_points": {"Youden": {"thresholds": THRESHOLDS}} if points else None}
     linear = SimpleNamespace(
-        **{**vars(done.linear), "scores": {"same study": scores}, "encoders": {"same study": chosen}}
+        **{**vars(done.linear), "scores": {"same study": scores}, "encoders": {"same study": chosen}},
+        radiograph_scores={"same study": of_radiographs},
     )
     return dataclasses.replace(done, linear=linear, dataset=Grey(), **settings)
 
@@ -98,8 +99,23 @@ def test_a_probe_that_is_never_wrong_has_empty_rows_and_says_so(tmp_path):
     assert "There was no false alarm." in text
 
 
-def test_a_study_is_shown_by_its_first_frontal_radiograph_and_not_split_by_view(tmp_path):
-    done = evaluation(aggregate="study_max")
+def test_a_study_is_shown_by_the_view_that_it_has_its_score_from(tmp_path):
+    units = evaluation(aggregate="study_max").linear.cases.units
+    each = np.random.default_rng(4).random((2, len(units.rows)))
+    done = evaluation(aggregate="study_max", scores=units.pool(each), of_radiographs=each)
+    page = page_of(done, "gallery", make, tmp_path)
+    shown = json.loads((tmp_path / "results.json").read_text())["panels"]["gallery"]["shown"]
+    table = done.cohort.table.iloc[units.rows].assign(score=each.mean(axis=0)).set_index("image_id")
+    ids = [item["image_id"] for items in shown.values() for item in items]
+    for name in ids:
+        study = table[table["study_id"] == table.loc[name, "study_id"]]
+        assert table.loc[name, "score"] == study["score"].max()
+    assert {"frontal", "lateral"} == set(table.loc[ids, "laterality"])
+    assert "by the radiograph it has its score from" in read(page)[1]
+
+
+def test_a_study_with_a_mean_score_is_shown_by_its_first_frontal_radiograph_and_not_split_by_view(tmp_path):
+    done = evaluation(aggregate="study_mean")
     page = page_of(done, "gallery", make, tmp_path)
     figures = json.loads((tmp_path / "results.json").read_text())["panels"]["gallery"]
     assert figures["groups"] is None
@@ -133,3 +149,12 @@ def test_a_thumbnail_holds_the_whole_radiograph_on_black(shape):
     assert lit.sum() == pytest.approx(50 * 50 * min(shape) / max(shape), rel=0.02)
     assert (small[~lit] == 0).all()
     assert lit[25, 25]
+
+
+def test_where_patients_are_not_known_the_panel_claims_nothing_about_them(tmp_path):
+    done = evaluation()
+    pages = [page_of(of, "gallery", make, tmp_path) for of in (done, without_patient_ids(done))]
+    known, unknown = (read(page)[1] for page in pages)
+    for claim in ("Wilson, by patient", "At most one radiograph of a patient"):
+        assert claim in known, claim
+        assert claim not in unknown, claim

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from report_page import numbers_without_a_source, read
-from small_evaluation import evaluated_on, make_cohort, make_table, page_of
+from small_evaluation import evaluated_on, make_cohort, make_table, page_of, without_patient_ids
 from torch import nn
 
 from monai_cxrpair.evaluation.encoders import FrozenEncoder
@@ -34,6 +34,18 @@ class Brightness(nn.Module):
 
     def forward(self, x):
         return self.cells(x).relu().mean((2, 3))
+
+
+class OneFeature(nn.Module):
+    """A single feature: whatever its head's weight is, the map is the feature or its negative."""
+
+    def __init__(self):
+        super().__init__()
+        self.cells = nn.Conv2d(1, 1, FIELD, stride=FIELD, bias=False)
+        self.cells.weight.data.fill_(1 / FIELD**2)
+
+    def forward(self, x):
+        return self.cells(x).mean((2, 3))
 
 
 class Tokens(nn.Module):
@@ -96,6 +108,7 @@ def test_the_share_of_the_maps_at_the_border_tells_where_the_finding_was_seen(tm
     assert figures["map_size"] == [SIZE // FIELD] * 2
     assert (figures["border"]["value"] > 0.9) == (where == "border")
     assert said in read(page)[1]
+    assert "no hint" not in page
 
 
 def test_the_shown_are_the_highest_with_and_the_lowest_without_the_finding_one_a_patient(tmp_path):
@@ -146,11 +159,34 @@ def test_maps_that_do_not_change_with_the_weights_are_not_to_be_believed(tmp_pat
     assert "These maps must not be believed" in read(page)[1]
 
 
+def test_a_random_head_that_gives_the_map_or_its_negative_does_not_pass(tmp_path):
+    figures = make(evaluation(network=OneFeature(), patients=150), tmp_path).figures
+    head = figures["check"]["head"]
+    assert abs(head["spearman"]["value"]) < 0.5  # the signs cancel
+    assert head["size"]["value"] == pytest.approx(1, abs=1e-3)  # but for ties that rounding breaks
+    assert figures["check"]["verdict"] == "unchanged"
+    # A sign for each draw: the interval is that of so many signs, not of so many radiographs.
+    assert figures["check"]["draws"] == -(-figures["radiographs"] // 4) > 10
+    share = (1 + head["spearman"]["value"]) / 2
+    expected = 2 * 1.96 * 2 * np.sqrt(share * (1 - share) / figures["check"]["draws"])
+    low, high = head["spearman"]["ci95"]
+    assert high - low == pytest.approx(expected, rel=0.15)
+
+
+def test_radiographs_that_share_random_weights_count_as_one():
+    values = np.random.default_rng(0).normal(size=16)
+    found = grad_cam._mean(np.repeat(values, 4), np.repeat(np.arange(16), 4), seed=0)
+    assert found["n"] == 64
+    assert found["ci95"] == pytest.approx(grad_cam._mean(values, np.arange(16), seed=0)["ci95"])
+    assert grad_cam._mean(values, np.zeros(16, int), seed=0)["ci95"] is None
+
+
 def test_a_report_to_be_sent_around_shows_no_radiograph(tmp_path):
     page = page_of(evaluation(show_radiographs=False), "grad_cam", make, tmp_path)
     assert not list(tmp_path.glob("grad_cam*"))
     assert "data:image/jpeg" not in page
     assert "Radiographs are not shown" in page
+    assert "the brighter a place" not in page
     assert "Check with random weights" in page
 
 
@@ -198,3 +234,12 @@ def test_the_sample_has_one_radiograph_a_patient_and_both_classes_as_far_as_they
 def test_an_even_map_has_the_border_s_area_there_and_an_empty_one_no_share():
     maps = np.stack([np.ones((50, 50)), np.zeros((50, 50)), np.pad(np.ones((40, 40)), 5)]).astype(np.float32)
     np.testing.assert_allclose(grad_cam._border_shares(maps), [0.36, np.nan, 0])
+
+
+def test_where_patients_are_not_known_the_panel_claims_nothing_about_them(tmp_path):
+    done = evaluation()
+    pages = [page_of(of, "grad_cam", make, tmp_path) for of in (done, without_patient_ids(done))]
+    known, unknown = (read(page)[1] for page in pages)
+    for claim in ("one a patient", "another patient"):
+        assert claim in known, claim
+        assert claim not in unknown, claim

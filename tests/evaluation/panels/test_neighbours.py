@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from report_page import read
 from scipy.spatial.distance import cdist
-from small_evaluation import evaluated_on, make_cohort, make_table, page_of
+from small_evaluation import evaluated_on, make_cohort, make_table, page_of, without_patient_ids
 
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.panels import neighbours
@@ -206,3 +207,12 @@ def test_a_test_side_of_one_patient_is_an_error_that_says_what_is_needed(tmp_pat
     alone = dataclasses.replace(done, split=SimpleNamespace(test_rows=one))
     with pytest.raises(CxrPairError, match="of 1 patients: each needs 5 of other patients beside it"):
         make(alone, tmp_path)
+
+
+def test_where_patients_are_not_known_the_panel_claims_nothing_about_them(tmp_path):
+    done = evaluation()
+    pages = [page_of(of, "neighbours", make, tmp_path) for of in (done, without_patient_ids(done))]
+    known, unknown = (read(page)[1] for page in pages)
+    for claim in ("other patients", " of the asking patients"):
+        assert claim in known, claim
+        assert claim not in unknown, claim

@@ -66,6 +66,7 @@ def test_an_encoder_of_another_cohort_is_said_to_be_left_out(tmp_path):
     page = page_of(evaluated_on(whole, cards=cards), "pairing", make, tmp_path)
     assert "foreign is not counted: pre-trained on another cohort" in page
     assert "(plain MoCo): plain." in page
+    assert "metadata only" in page
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_an_encoder_of_another_cohort_is_said_to_be_left_out(tmp_path):
     [
         ({"radiographs": 3}, "and the card says 3"),
         ({"split_file": "ab" * 32}, "split file that is not the one of this evaluation"),
-        ({"subset": "no_such_column == 1"}, "no_such_column"),
+        ({"subset": "no_such_column == 1"}, "subset does not fit this cohort"),
     ],
 )
 def test_a_training_side_that_cannot_be_found_again_is_said_and_not_guessed(tmp_path, changes, why):
@@ -92,10 +93,22 @@ def test_a_rule_that_this_version_does_not_know_costs_only_its_own_row(tmp_path)
         "ours": card_of(whole, pairing={"study": "same", "require_partner": True}),
     }
     found = figures_of(whole, cards, tmp_path)
-    assert "pairing#moon" in found["left_out"]["new"]
+    assert "what this version cannot count" in found["left_out"]["new"]
     ours = found["encoders"]["ours"]
     assert ours["queries"] < ours["radiographs"]
     assert ours["self_pair_rate"] == 0
+
+
+def test_a_card_that_lacks_what_is_needed_costs_only_its_own_row_and_names_no_path(tmp_path, caplog):
+    whole = make_cohort()
+    cards = {name: card_of(whole, pairing={"study": "same"}) for name in ("short", "table", "ours")}
+    del cards["short"]["cohort"]["split_seed"]
+    cards["table"]["affinity"] = {"kernel": "/pacs/DOE^JANE/table.csv"}
+    found = figures_of(whole, cards, tmp_path)
+    assert list(found["left_out"]) == ["short", "table"]
+    assert list(found["encoders"]) == ["ours"]
+    assert "DOE^JANE" not in json.dumps(found)
+    assert "DOE^JANE" in caplog.text
 
 
 def test_without_a_rule_there_is_no_panel(tmp_path):
@@ -112,6 +125,7 @@ def test_the_page_shows_the_figures_and_warns_of_a_rule_that_reads_labels(tmp_pa
     assert f"{100 * found['self_pair_rate']:.1f}</td>" in page
     assert f"{100 * found['agreement_by_chance']:.1f}</td>" in page
     assert "an upper bound, not self-supervised" in page
+    assert "metadata only" not in page
 
 
 @pytest.mark.parametrize(

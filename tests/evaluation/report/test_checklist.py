@@ -1,13 +1,18 @@
 import csv
+import json
 
 import pytest
+from small_evaluation import FINDING, evaluated_on, make_cohort, make_table, page_of
 
+from monai_cxrpair.evaluation.cards import HELD_OUT
+from monai_cxrpair.evaluation.panels import cohort_flow
 from monai_cxrpair.evaluation.report import checklist as module
 from monai_cxrpair.evaluation.report.checklist import ANSWERED, COLUMNS, OPEN, PARTLY, make_checklist, write_checklist
 from monai_cxrpair.evaluation.report.checklist_items import CHECKLISTS
 
 SIDE = {"radiographs": 70, "patients": 30, "studies": 41, "present": 11, "absent": 52, "uncertain": 5, "missing": 2}
 LINEAR = {"auc_mean": 0.7, "auc_sd": None, "ci95": [0.6, 0.8], "auc_draws": [0.7]}
+CARD = {"format": "cxrpair-encoder/1", "encoder": "resnet18", "in_channels": 1}
 
 
 def small(**more):
@@ -52,16 +57,91 @@ def test_what_no_run_can_know_is_left_to_the_authors():
 
 def test_an_item_is_answered_only_once_the_run_knows_it():
     assert find(small(), "CLAIM 2024", "20")["status"] == OPEN
-    sides = {"train": SIDE, "test": SIDE | {"missing": 9, "present": 17}}
+    sides = {"train": SIDE, "test": SIDE | {"present": 17}}
     known = small(cohort=sides, protocol={"split_hash": "abc", "test_fraction": 0.25, "uncertain": "ones"})
     assert find(known, "CLAIM 2024", "20")["status"] == ANSWERED
     assert "test share 0.25" in find(known, "CLAIM 2024", "19")["answer"]
-    missing = find(known, "CLAIM 2024", "12")
-    assert "train 2, test 9" in missing["answer"]
-    assert "uncertain labels: ones" in missing["answer"]
+    for checklist, number in (("CLAIM 2024", "12"), ("TRIPOD+AI", "11")):
+        assert find(known, checklist, number)["status"] == OPEN  # only the flow counts those left out before
     assert "17 with and 52 without edema among 30 patients" in find(known, "TRIPOD+AI", "21")["answer"]
     labels = find(known, "CLAIM 2024", "14")  # the column is known, the readers are not
     assert (labels["status"], "edema" in labels["answer"]) == (PARTLY, True)
+
+
+def test_the_missing_labels_are_those_of_the_whole_cohort(tmp_path):
+    table = make_table()
+    evaluated = evaluated_on(make_cohort(table))
+    page_of(evaluated, "cohort_flow", cohort_flow.make, tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    counted = {}
+    for side in ("train", "test"):
+        labels = table[FINDING][table["patient_id"].isin(getattr(evaluated.whole_split, f"{side}_patients"))]
+        counted[side] = labels.isna().sum(), (labels == -1).sum()
+        assert min(counted[side]) > 0
+    (train, unsure), (test, unsure_test) = counted["train"], counted["test"]
+    for checklist, number in (("CLAIM 2024", "12"), ("TRIPOD+AI", "11")):
+        item = find(results, checklist, number)
+        assert item["status"] == ANSWERED
+        assert f"without a label: train {train}, test {test};" in item["answer"]
+        assert f"uncertain one: train {unsure}, test {unsure_test}" in item["answer"]
+    unmade = {**results, "panels": {"cohort_flow": {"not_made": "no"}}}
+    assert find(unmade, "CLAIM 2024", "12")["status"] == OPEN
+
+
+def test_without_known_patients_no_item_claims_sides_or_clusters_by_patient():
+    sides = {"train": SIDE, "test": SIDE}
+    settings = {"split_hash": "abc", "test_fraction": 0.25, "replicates": 200, "labelled_studies": 9, "draws": 2}
+    settings |= {"label_fraction": 0.1}
+    cards = {"only": {"linear": LINEAR, "card": CARD}}
+    known = small(cohort=sides, protocol=settings, encoders=cards)
+    unknown = {**known, "cohort": {**sides, "patients_known": False}}
+    for checklist, number in (("CLAIM 2024", "20"), ("TRIPOD+AI", "12d"), ("TRIPOD+AI", "23b")):
+        assert find(known, checklist, number)["status"] != OPEN
+        assert find(unknown, checklist, number)["status"] == OPEN
+    said = " ".join(item["answer"] or "" for item in make_checklist(unknown)["items"])
+    for claim in ("30 patients", "by patient", "whole patients", "test patients", "patients held out"):
+        assert claim in " ".join(item["answer"] or "" for item in make_checklist(known)["items"]), claim
+        assert claim not in said, claim
+    assert "patients are not known" in said
+
+
+def test_what_was_learned_before_the_probe_is_not_claimed_to_be_disjoint():
+    sides = {"train": SIDE, "test": SIDE}
+    near, far = ({"linear": LINEAR, "card": CARD | {"test_patients": text}} for text in (HELD_OUT, "another cohort"))
+    answer = find(small(cohort=sides, encoders={"near": near, "far": far}), "CLAIM 2024", "20")["answer"]
+    assert "what the probe learns from" in answer
+    assert answer.endswith("not known of the pre-training of far")
+    assert "not known" not in find(small(cohort=sides, encoders={"near": near}), "CLAIM 2024", "20")["answer"]
+
+
+def test_an_encoder_paired_by_labels_is_not_called_self_supervised():
+    oracle = {"linear": LINEAR, "card": CARD | {"pairing": {"oracle_same_finding": "edema"}}}
+    plain = {"linear": LINEAR, "card": CARD}
+    kinds = [
+        find(small(encoders=encoders), "CLAIM 2024", "1")["answer"]
+        for encoders in ({"a": oracle}, {"a": oracle, "b": plain}, {"b": plain})
+    ]
+    assert [kind.startswith("self-supervised") for kind in kinds] == [False, True, True]
+    assert ["a: paired by the labels of edema" in kind for kind in kinds] == [True, True, False]
+
+
+def test_one_draw_claims_no_interval_over_draws_and_no_ensemble():
+    encoders = {"a": {"linear": {**LINEAR, "pr_auc": {}}}}
+    one, many = (small(encoders=encoders, protocol={"draws": draws, "replicates": 200}) for draws in (1, 12))
+    assert "label draws" in find(many, "CLAIM 2024", "29")["answer"]
+    assert "label draws" not in find(one, "CLAIM 2024", "29")["answer"]
+    assert find(one, "CLAIM 2024", "27")["answer"].startswith("none")
+    assert (
+        "predictions.csv: the score is the mean of the probes of 12 draws" in find(many, "CLAIM 2024", "27")["answer"]
+    )
+    with_gallery = {**many, "panels": {"gallery": {}}}
+    assert "and Where it fails" in find(with_gallery, "CLAIM 2024", "27")["answer"]
+
+
+def test_items_of_which_only_a_part_is_known_are_never_answered_whole():
+    whole = {(name, item.number) for name, items in CHECKLISTS.items() for item in items if item.whole}
+    partly = {("TRIPOD+AI", "12g"), ("TRIPOD+AI", "22")} | {("CLAIM 2024", number) for number in ("22", "25", "27")}
+    assert not whole & partly
 
 
 def test_a_panel_that_was_not_made_answers_nothing():

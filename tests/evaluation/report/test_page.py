@@ -1,11 +1,14 @@
 import base64
+import copy
 import json
+from functools import reduce
 
 import numpy as np
 import pytest
-from report_page import numbers_without_a_source, read
+from report_page import DRAWN, numbers_on, numbers_without_a_source, read, sources
 
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.evaluation.cards import HELD_OUT
 from monai_cxrpair.evaluation.protocol import linear_protocol
 from monai_cxrpair.evaluation.report.curves import curve_bands
 from monai_cxrpair.evaluation.report.page import write_report
@@ -94,11 +97,62 @@ def test_every_number_in_the_report_stands_in_the_results(written):
     folder, _, page = written
     results = json.loads((folder / "results.json").read_text())
     assert numbers_without_a_source(page, results) == set()
-    first = results["encoders"]["same study"]["linear"]
-    first["auc_mean"] += 0.2
-    for figures in (first["pr_auc"], first["calibration"]["brier"]):
-        figures["mean"] += 0.123
-    assert numbers_without_a_source(page, results)  # the test sees what is not there
+
+
+def leaves(value, path=()):
+    """Path of every number that is not only drawn."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if key not in DRAWN:
+                yield from leaves(item, (*path, key))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield path
+
+
+def put(results, path, number):
+    *way, last = path
+    reduce(lambda inner, key: inner[key], way, results)[last] = number
+
+
+# What the page writes of an encoder, a pair and the classifier, each with its CI: the number behind the last key.
+WRITTEN = {
+    *("auc_mean", "auc_sd", "auc_draws", "mean", "ece", "slope", "value", "difference", "p", "p_holm", "p_delong"),
+    *("test_auc", "threshold", "sensitivity", "specificity", "tp", "fn", "fp", "tn", "ci95"),
+}
+
+
+def test_each_single_number_that_is_changed_is_missed_by_the_check(written, tmp_path):
+    """With figures that are all different no other one can stand in for the one that was changed."""
+    results = json.loads((written[0] / "results.json").read_text())
+    figures = (n / 1000 for n in range(101, 1000) if n % 10)
+    counts = iter(range(2001, 9000))
+    paths = [path for path in leaves(results) if path[0] in ("encoders", "comparisons", "classifier")]
+    for path in paths:
+        number = reduce(lambda inner, key: inner[key], path, results)
+        put(results, path, next(counts if isinstance(number, int) else figures))
+    report = write_report(results, out_dir=tmp_path, roc=results["roc"], pr=results["pr"])
+    shown = numbers_on(report.read_text(encoding="utf-8"))
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert shown - sources(results) == set()
+    seen, passed = set(), []
+    for path in paths:
+        key = next(part for part in reversed(path) if isinstance(part, str))
+        if key not in WRITTEN or {"subgroups", "auc_draws"} <= {*path}:
+            continue
+        changed = copy.deepcopy(results)
+        put(changed, path, 0)
+        passed += [] if shown - sources(changed) else [path]
+        seen.add(key)
+    assert passed == []
+    assert seen == WRITTEN
+
+
+@pytest.mark.parametrize("drawn", [("roc", "bins", "decision"), ("pr", "line", "curves")])
+def test_a_number_that_is_only_drawn_is_no_source_of_one_that_is_written(drawn):
+    results = {"encoders": {}, "checklist": {"items": [], "counts": {}}, "a": {key: [0.4711] for key in drawn}}
+    assert "0.471" not in sources(results)
+    assert "0.471" in sources({**results, "b": [0.4711]})
+    assert not {"47", "37"} & sources({**results, "b": [0.4711, 0.3666], "c": 4})
 
 
 def test_every_section_has_an_anchor_in_the_contents_and_no_link_is_dead(written):
@@ -290,6 +344,66 @@ def test_a_limitation_is_named_only_where_it_holds():
     trained = {"linear": linear | {"subgroups": {"PA": {}}}, "card": {"format": "cxrpair-encoder/1"}}
     both = " ".join(limitations({"encoders": {"random weights": {"linear": linear}, "mine": trained}}))
     assert all(word in both for word in ("one pre-training run", "highest of several", "Subgroup figures"))
+
+
+def small(*, known=True, draws=3, cards=None):
+    linear = {"auc_mean": 0.7, "auc_sd": None, "ci95": [0.6, 0.8], "auc_draws": [0.7]}
+    side = {"radiographs": 50, "patients": 50, "studies": 50, "labelled": 50, "present": 20, "absent": 30}
+    sides = {name: side | {"uncertain": 0, "missing": 0} for name in ("train", "test")}
+    return {
+        "finding": "edema",
+        "protocol": {"label_fraction": 0.01, "draws": draws, "replicates": 200, "labelled_studies": 50},
+        "cohort": {**({} if known else {"patients_known": False}), **sides},
+        "encoders": {name: {"linear": linear, "card": card} for name, card in (cards or {"only": {}}).items()},
+    }
+
+
+def text_of(results, folder):
+    return read(write_report(results, out_dir=folder).read_text(encoding="utf-8"))[1]
+
+
+def test_where_patients_are_not_known_the_page_claims_nothing_about_them(tmp_path):
+    known, unknown = (text_of(small(known=told), tmp_path / str(told)) for told in (True, False))
+    for claim in ("No patient is on both sides", "test patients", "by patient", "whole patients", "50 patients"):
+        assert claim in known, claim
+        assert claim not in unknown, claim
+    assert "one person may be on both sides" in unknown
+    assert "are too narrow" in unknown
+    assert "one person may be on both sides" not in known
+
+
+def test_one_label_draw_claims_no_interval_over_draws(tmp_path):
+    one, three = (text_of(small(draws=draws), tmp_path / str(draws)) for draws in (1, 3))
+    assert "label draws together" in three
+    assert "label draws together" not in one
+    assert "mean is over 1 label draw" not in one
+    assert "bootstrap over test patients alone" in one
+    sentence = "One label draw: how much depends on which labels were drawn is not in these intervals."
+    assert sentence in one
+    assert sentence not in three
+
+
+def test_an_encoder_that_may_have_seen_test_patients_is_named_among_the_limitations():
+    cards = {
+        "far": {"format": "cxrpair-encoder/1", "test_patients": "pre-trained on another cohort: who knows"},
+        "near": {"format": "cxrpair-encoder/1", "test_patients": HELD_OUT},
+        "random weights": {},
+    }
+    said = [sentence for sentence in limitations(small(cards=cards)) if "seen test patients" in sentence]
+    assert len(said) == 1
+    assert "that far has seen" in said[0]
+
+
+def test_an_encoder_that_saw_all_labels_is_named_among_the_limitations():
+    cards = {"oracle": {"pairing": {"oracle_same_finding": "lung_lesion"}}, "plain": {"pairing": None}, "random": {}}
+    said = [sentence for sentence in limitations(small(cards=cards)) if "paired by" in sentence]
+    assert [sentence.split(" was ")[0] for sentence in said] == ["oracle"]
+    assert "labels of lung lesion" in said[0]
+    assert "more labels than the label fraction" in said[0]
+
+
+def test_the_plain_table_does_not_say_that_no_label_is_missing(tmp_path):
+    assert "missing 0" not in text_of(small(), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from monai_cxrpair.evaluation.statistics.calibration import (
     fit_temperature,
     recalibration,
     reliability,
+    weighted_recalibrations,
     with_temperature,
 )
 
@@ -120,3 +121,29 @@ def test_wrong_input_is_an_error():
         fit_temperature([0, 0], [0.2, 0.4])
     with pytest.raises(CxrPairError, match="not finite"):
         reliability([0, 1], [0.2, np.nan])
+
+
+def test_a_bootstrap_by_one_step_is_close_to_refitting_each_replicate():
+    labels, scores = made(3, 600, slope=0.6, intercept=0.5)
+    found = recalibration(labels, scores)
+    weights = np.random.default_rng(0).multinomial(600, [1 / 600] * 600, size=400)
+    samples = weighted_recalibrations(labels, scores, found, weights)
+    refits = [recalibration(np.repeat(labels, row), np.repeat(scores, row)) for row in weights[:40]]
+    for key in ("slope", "intercept", "in_the_large"):
+        expected = np.array([refit[key] for refit in refits])
+        assert np.sqrt(np.mean((samples[key][:40] - expected) ** 2)) < 0.1 * expected.std()
+    low, high = found["slope_ci95"]  # the sandwich is another way to the same spread
+    assert samples["slope"].std() == pytest.approx((high - low) / 2 / 1.96, rel=0.1)
+    once = weighted_recalibrations(labels, scores, found, np.ones((1, 600)))
+    assert [once[key][0] for key in once] == pytest.approx([found[key] for key in once], abs=1e-6)
+
+
+def test_weights_that_leave_nothing_to_fit_and_scores_that_separate_give_no_sample():
+    labels, scores = made(3, 50)
+    alone = np.zeros((1, 50))
+    alone[0, 0] = 50
+    assert np.isnan(weighted_recalibrations(labels, scores, recalibration(labels, scores), alone)["slope"]).all()
+    apart = np.where(labels == 1, 0.9, 0.1)
+    samples = weighted_recalibrations(labels, apart, recalibration(labels, apart), np.ones((3, 50)))
+    assert np.isnan(samples["slope"]).all()
+    assert not np.isnan(samples["in_the_large"]).any()

@@ -7,8 +7,8 @@ from torch import nn
 
 from monai_cxrpair.contrast import build_encoder, feature_dim
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.evaluation.class_maps import ClassMaps, randomise
 from monai_cxrpair.evaluation.classifier import Classifier
-from monai_cxrpair.evaluation.panels.class_maps import ClassMaps, randomise
 
 VIEW = torch.zeros(1, 1, 64, 64)
 
@@ -52,15 +52,16 @@ class Flat(nn.Module):
 
 def test_the_map_is_the_weighted_mean_of_the_features_where_the_network_ends_in_a_mean():
     # There the gradient at each place is the head's weight over the number of places: no Grad-CAM needed.
+    torch.manual_seed(0)
     network = classifier(Small())
     views = torch.rand(5, 1, 64, 64)
     with torch.no_grad():
         features = network.encoder.second(network.encoder.first(views).relu())
-        expected = (network.fc.weight[0, :, None, None] * features).sum(1).relu() / (16 * 16)
+        expected = (network.fc.weight[0, :, None, None] * features).sum(1) / (16 * 16)
     look = ClassMaps(network, VIEW)
     assert (look.layer, look.size) == ("encoder.second", (16, 16))
     np.testing.assert_allclose(look(views), expected.numpy(), atol=1e-7)
-    assert expected.max() > 0
+    assert np.ptp(expected.numpy()) > 1e-5
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_the_layer_is_the_last_before_the_picture_becomes_a_vector(encoder, laye
     plain.get_submodule(layer).register_forward_hook(lambda _, __, output: held.update(features=output))
     views = torch.rand(2, 1, 64, 64)
     gradient = torch.autograd.grad(plain(views).sum(), held["features"])[0]
-    expected = (gradient.mean((2, 3), keepdim=True) * held["features"]).sum(1).relu().detach()
+    expected = (gradient.mean((2, 3), keepdim=True) * held["features"]).sum(1).detach()
     look = ClassMaps(network, VIEW)
     assert (look.layer, look.size) == (layer, (size, size))
     with torch.no_grad():  # as an evaluation may run

@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import torch
 from monai.visualize import GradCAM
+from monai.visualize.visualizer import default_upsampler
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from monai_cxrpair.errors import CxrPairError
+
+
+class ClassMapError(CxrPairError):
+    """Grad-CAM cannot be made of this network."""
+
+
+class _SignedGradCAM(GradCAM):
+    """Grad-CAM before its ReLU."""
+
+    def compute_map(
+        self, x: Tensor, class_idx: int = 0, retain_graph: bool = False, layer_idx: int = -1, **kwargs: Any
+    ) -> Tensor:
+        """(B, 1, h, w): the features, each by what the logit gains from it."""
+        _, features, gradients = self.nn_module(x, class_idx=class_idx, retain_graph=retain_graph, **kwargs)
+        weights = gradients[layer_idx].mean(dim=(2, 3), keepdim=True)
+        signed: Tensor = (weights * features[layer_idx]).sum(1, keepdim=True)
+        return signed
 
 
 class ClassMaps:
@@ -26,7 +45,7 @@ class ClassMaps:
         size: height and width of its maps.
 
     Raises:
-        CxrPairError: the network has no such layer.
+        ClassMapError: the network has no such layer.
     """
 
     def __init__(self, network: nn.Module, view: Tensor) -> None:
@@ -34,19 +53,22 @@ class ClassMaps:
         started, finished = _trace(network, view)
         self.layer, self.size = _last_map(finished)
         self._from_picture = not _let_gradients_reach(network, self.layer, started)
-        self._cam = GradCAM(network, self.layer)
+        self._cam = _SignedGradCAM(network, self.layer)
 
     def __call__(self, views: Tensor) -> NDArray[np.float32]:
-        """Places that raise the logit.
+        """Places that raise the logit, above 0, and that lower it, below.
+
+        Grad-CAM shows the former only (its ReLU). To compare maps all are needed: of random weights, often no place
+        raises the logit.
 
         Args:
             views: (B, 1, S, S) normalised.
 
         Returns:
-            (B, h, w) at least 0, each in the logit's own unit; all 0 where no place raises it.
+            (B, h, w) in the logit's own unit.
 
         Raises:
-            CxrPairError: gradients do not come through the network.
+            ClassMapError: gradients do not come through the network.
         """
         try:
             # An evaluation may run under no_grad; here, and only here, gradients are wanted.
@@ -55,10 +77,26 @@ class ClassMaps:
                 given = views.detach().clone(memory_format=torch.contiguous_format).requires_grad_(self._from_picture)
                 maps: Tensor = self._cam.compute_map(given, class_idx=0)
         except (RuntimeError, IndexError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise CxrPairError(f"Grad-CAM: gradients do not come back to {self.layer} ({reason})") from error
+            raise ClassMapError(f"Grad-CAM: gradients do not come back to {self.layer}") from error
         self._network.zero_grad(set_to_none=True)
         return maps[:, 0].detach().float().cpu().numpy()
+
+
+def enlarged(maps: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """(B, h, w) -> (B, size, size), as MONAI shows them."""
+    large: Tensor = default_upsampler((size, size))(torch.from_numpy(maps)[:, None])
+    return large[:, 0].numpy()
+
+
+def scaled(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Maps (B, h, w), each to its own highest value, 1; an empty map stays 0."""
+    highest = maps.max(axis=(1, 2), keepdims=True)
+    return np.asarray(np.divide(maps, highest, out=np.zeros_like(maps), where=highest > 0))
+
+
+def raised(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What Grad-CAM shows: the places that raise the logit."""
+    return np.maximum(maps, 0)
 
 
 def randomise(module: nn.Module, *, seed: int) -> None:
@@ -112,14 +150,14 @@ def _last_map(finished: list[tuple[str, tuple[int, ...]]]) -> tuple[str, tuple[i
     for place in reversed(range(len(finished))):
         name, shape = finished[place]
         if len(shape) == 3:
-            raise CxrPairError(
+            raise ClassMapError(
                 "the encoder is a transformer or the like: it makes tokens (B, N, C) of the picture, and Grad-CAM "
                 "needs a convolutional layer close to the features (resnet, densenet, convnext)"
             )
         # A layer that is called twice, such as a ReLU that a block shares, has two outputs under one name.
         if len(shape) == 4 and shape[2] == shape[3] > 1 and times[name] == 1:
             return name, (shape[2], shape[3])
-    raise CxrPairError(
+    raise ClassMapError(
         "the encoder has no layer whose output is a picture of features: Grad-CAM needs a convolutional network"
     )
 

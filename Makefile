@@ -48,9 +48,10 @@ $(LABEL)/.installed: pyproject.toml constraints.txt constraints-label.txt monai_
 demo: $(READY)
 	$(BIN)/python examples/demo.py --out $(DEMO)
 
-# Two processes, a file stays in one: its fixtures are made once. Most of the time goes into processes and servers.
+# Two processes, a file stays in one: its fixtures are made once. Most of the time goes into processes and servers. Not
+# reordered: that would put the slow files last, on one core.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What needs the extra `encoders`, which the other tests do without: it makes every import of MONAI slower.
 test-encoders: $(READY)

@@ -49,6 +49,12 @@ class Orthanc:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as answer:
             return json.load(answer)
 
+    def find_reports(self, study: str) -> list[str]:
+        """UIDs of the structured reports in a study, asked over QIDO-RS."""
+        address = f"{self.web}/studies/{study}/instances?Modality=SR"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            return [each["00080018"]["Value"][0] for each in json.load(answer)]
+
     def send(self, folder: Path) -> None:
         """Send a tree of DICOM files with DCMTK's storescu, as a modality would; encodings stay as they are."""
         files = sorted(map(str, folder.rglob("*.dcm")))

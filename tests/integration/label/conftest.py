@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,25 @@ class Server:
 
     def log(self) -> str:
         return (self.app / "server.log").read_text(errors="replace")
+
+    def train(self, finding: str, seconds: float = 120) -> dict[str, Any]:
+        """Train, wait for it, and give its figures."""
+        asked = self.ask("POST", f"/train/{finding}")
+        assert asked.ok, asked.text
+        assert self.ask("POST", f"/train/{finding}").status_code == 429  # one at a time
+        until = time.monotonic() + seconds
+        while (task := self.ask("GET", "/train/").json())["status"] in ("SUBMITTED", "RUNNING"):
+            assert time.monotonic() < until, task
+            time.sleep(0.5)
+        assert task["status"] == "DONE", task["details"]
+        stats: dict[str, Any] = self.ask("GET", "/info/").json()["train_stats"][finding]
+        return stats
+
+
+@pytest.fixture(scope="session")
+def start_server() -> Any:
+    """`started`, for a test with studies of its own."""
+    return started
 
 
 @pytest.fixture(scope="session")
@@ -65,11 +85,18 @@ def server(label_environment: None, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("server")
     _cxrpair("phantom", folder / "studies", "--patients", 12, "--format", "dicom", "--seed", 3)
     _write_classifier(folder / "model")
-    app = Path(_cxrpair("label-app", "--out", folder / "app", "--model", folder / "model" / "model.pt"))
+    with started(folder, folder / "studies", folder / "model" / "model.pt") as running:
+        yield running
+
+
+@contextmanager
+def started(folder: Path, studies: object, model: Path) -> Iterator[Server]:
+    """A server of these studies, a folder or an address, as long as it is needed."""
+    app = Path(_cxrpair("label-app", "--out", folder / "app", "--model", model))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", app, "--studies", folder / "studies"]
+    command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", app, "--studies", studies]
     command += ["--conf", "models", "pleural_effusion", "--host", "127.0.0.1", "--port", port]
     # Where nothing answers: who asks the network at the start fails.
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -207,15 +206,7 @@ def test_answers_become_a_head_in_a_process_of_its_own_and_the_server_tells_its_
         if said.status_code == 409:  # leased by a reader of another test
             reader = next(each for each in ("infer", "kim") if _label(server, study, "absent", reader=each).ok)
             assert _label(server, study, "present" if present else "absent", reader=reader).ok
-    started = server.ask("POST", f"/train/{FINDING}")
-    assert started.ok, started.text
-    assert server.ask("POST", f"/train/{FINDING}").status_code == 429  # one at a time
-    until = time.monotonic() + 120
-    while (task := server.ask("GET", "/train/").json())["status"] in ("SUBMITTED", "RUNNING"):
-        assert time.monotonic() < until, task
-        time.sleep(0.5)
-    assert task["status"] == "DONE", task["details"]
-    stats = server.ask("GET", "/info/").json()["train_stats"][FINDING]
+    stats = server.train(FINDING)
     assert stats["counts"]["studies"] == len(_truth(server))
     assert "AUC" in stats["reason"]
     assert Path(server.app / "model" / "model.pt").is_file()

@@ -85,7 +85,7 @@ def _packages(pins: dict[str, str], *, label: bool) -> Iterator[Check]:
         mine = [one for one in wanted if _belongs(one, extra)]
         checks = [_package(one, pins) for one in mine]
         if not needed and any(check.status == "missing" for check in checks):
-            yield Check(f"extra [{extra}]", "note", "not installed", f"only {_EXTRAS[extra]} needs it")
+            yield Check(f"extra [{extra}]", "note", "not installed", f"needed only for {_EXTRAS[extra]}")
             continue
         yield from checks
 

@@ -37,6 +37,7 @@ FUNCTIONAL = {
     *("VOILUTSequence", "WindowCenterWidthExplanation", "RescaleType", "LossyImageCompression", "PixelData"),
     *("SeriesDescription", "ProtocolName", "StudyDescription", "AcquisitionDeviceProcessingDescription"),
 }
+FULL = 12
 DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "StudyDescription", "AcquisitionDeviceProcessingDescription")
 
 
@@ -63,14 +64,15 @@ def _plant(dataset: Dataset, number: int, *, depth: int = 0) -> None:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything that the index, describe, training, evaluating and inference write about such an export."""
     place = tmp_path_factory.mktemp("canary")
-    write_phantom(place / "phantom", patients=24, file_format="dicom", seed=5)
+    write_phantom(place / "phantom", patients=20, file_format="dicom", seed=5)
     labels = []
     patients: dict[str, str] = {}
     for number, path in enumerate(sorted((place / "phantom").rglob("*.dcm"))):
         dataset = pydicom.dcmread(path)
         patient = patients.setdefault(str(dataset.PatientID), f"QZPATIENT{len(patients):03d}")
         study, uid = f"1.2.123456789.{dataset.StudyInstanceUID.split('.')[-1]}", f"1.2.987654321.{number}.77"
-        _plant(dataset, number)
+        if number % FULL == 0:  # 4,000 attributes each: all of them in every file would take minutes to read
+            _plant(dataset, number)
         dataset.PatientID, dataset.StudyInstanceUID, dataset.SOPInstanceUID = patient, study[:64], uid
         dataset.PatientName = f"QZNAME{patient[-3:]}^QZGIVEN"
         for keyword in DESCRIPTIONS:
@@ -159,8 +161,8 @@ def test_the_tokens_are_found_where_they_may_stand(place: Path) -> None:
     """The test can fail: what the owner keeps is full of them."""
     assert any(TOKENS.search(text) for text in _contents(place / "out" / "c.mapping.csv"))
     assert any(TOKENS.search(text) for text in _contents(place / "out" / "c.state"))
-    planted = pydicom.dcmread(next((place / "pacs").rglob("IM*")))
-    assert len(list(planted.iterall())) > 4000
+    planted = [len(list(pydicom.dcmread(path).iterall())) > 4000 for path in sorted((place / "pacs").rglob("IM*"))]
+    assert sum(planted) > 4
     for name in OWNERS:
         assert (place / "out" / name).stat().st_mode & 0o777 == 0o600
 

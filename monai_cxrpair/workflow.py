@@ -185,7 +185,7 @@ def find_radiographs(*, cohort_file: str | None, dataset_dir: str | None, subset
 
     Returns:
         MONAI's data list, `{"image": path, "image_id": id}`; the id of a file is its path below the folder. Of a cohort
-        also `study_id` and `laterality`.
+        also `patient_id`, `study_id` and `laterality`.
 
     Raises:
         CxrPairError: neither is given, or there is nothing in it.
@@ -193,7 +193,7 @@ def find_radiographs(*, cohort_file: str | None, dataset_dir: str | None, subset
     if cohort_file:
         cohort = open_cohort(cohort_file, root=dataset_dir)
         cohort = cohort.where(subset) if subset else cohort
-        names = ["image_id", "study_id", "laterality"]
+        names = ["image_id", "patient_id", "study_id", "laterality"]
         columns = [map(str, cohort.paths()), *(cohort.table[name].astype("str") for name in names)]
         return [dict(zip(("image", *names), row, strict=True)) for row in zip(*columns, strict=True)]
     if not dataset_dir:

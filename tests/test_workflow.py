@@ -167,7 +167,7 @@ def test_inference_reads_a_folder_or_a_cohort(tmp_path):
     Cohort(table, root=tmp_path, findings=[], source="test").write(tmp_path / "c.parquet")
     found = find_radiographs(cohort_file=str(tmp_path / "c.parquet"), dataset_dir=None, subset=None)
     image = str(tmp_path / "b.png")
-    assert found == [{"image": image, "image_id": "one", "study_id": "s", "laterality": "unknown"}]
+    assert found == [{"image": image, "image_id": "one", "patient_id": "p", "study_id": "s", "laterality": "unknown"}]
     with pytest.raises(CxrPairError, match="set cohort_file"):
         find_radiographs(cohort_file=None, dataset_dir=None, subset=None)
 

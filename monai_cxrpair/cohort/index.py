@@ -156,6 +156,7 @@ def index_source(
     rejects = _write_rejects(reading, rejects_file)
     if label_table is not None:
         join_labels(reading, label_table, finding=for_labels)
+    _look_at_patients(reading)
     table = complete(reading.table, reading.findings)  # ranks the studies, while their ids still mean something
     table = table[[name for name in table.columns if not name.startswith("_")]]
     if deidentify:
@@ -183,6 +184,18 @@ def index_source(
 def _outputs(out: Path, *, deidentify: bool) -> list[Path]:
     owners = [out.with_suffix(".key"), out.with_suffix(".mapping.csv")]
     return [out, out.with_suffix(".rejects.csv"), *(owners if deidentify else [])]
+
+
+def _look_at_patients(reading: Reading) -> None:
+    """White space around an id means nothing (PS3.5 section 6.2, LO); its case may, so that is only said."""
+    ids = reading.table["patient_id"] = reading.table["patient_id"].str.strip()
+    different = pd.Series(ids.unique(), dtype="str")
+    alike = int(different.str.casefold().duplicated(keep=False).sum())
+    if alike:
+        reading.notes.append(
+            f"{alike} patient ids differ by capital letters only: they count as different patients, who may be on two "
+            "sides of a split; where they are not, write them alike in the source and index again"
+        )
 
 
 def _check_table(

@@ -11,6 +11,8 @@ from monai_cxrpair.errors import CxrPairError
 ENCODER, CLASSIFIER = "cxrpair-encoder/1", "cxrpair-classifier/1"
 # What the report's card of an encoder says under `test_patients` where it is certain.
 HELD_OUT = "test patients were held out of pre-training"
+# How it begins where it is certain that they were not, and the user wanted the evaluation nevertheless.
+SEEN = "test patients were seen"
 
 
 def read_encoder_card(encoder_file: str | Path) -> dict[str, Any]:

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from monai_cxrpair.cohort import Cohort, Split, split_patients
+from monai_cxrpair.cohort.split.seen import seen_patients
 from monai_cxrpair.contrast import load_weights
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.evaluation.cards import HELD_OUT, read_encoder_card
+from monai_cxrpair.evaluation.cards import HELD_OUT, SEEN, read_encoder_card
 from monai_cxrpair.evaluation.networks import network_plan
 
 RANDOM, IMAGENET = "random weights", "ImageNet weights"
@@ -114,44 +115,60 @@ def _frozen(network: nn.Module, pixels: Mapping[str, Any], card: dict[str, Any])
     return FrozenEncoder(network=network.eval(), mean=pixels["mean"], std=pixels["std"], card=card)
 
 
-def check_no_leak(encoder_file: str | Mapping[str, str], *, cohort: Cohort, split: Split) -> dict[str, str]:
+def check_no_leak(
+    encoder_file: str | Mapping[str, str], *, cohort: Cohort, split: Split, allow_seen: bool = False
+) -> dict[str, str]:
     """No test patient may have been seen in pre-training, nor anybody who shares a picture with one.
 
     Args:
         encoder_file: one path, or name -> path.
         cohort: the whole cohort.
         split: the split of the whole cohort that is evaluated.
+        allow_seen: say it in the report rather than refuse.
 
     Returns:
-        Encoder -> how that is known.
+        Encoder -> how that is known, or what is wrong.
 
     Raises:
-        CxrPairError: the encoder was pre-trained on this cohort with another split.
+        CxrPairError: the encoder was pre-trained on test patients, or it cannot be known on this very cohort.
     """
-    said = {}
-    fingerprint = cohort.fingerprint()
+    said, fingerprint = {}, cohort.fingerprint()
     for name, path in named_files(encoder_file).items():
         trained = read_encoder_card(path)["cohort"]
-        if trained["fingerprint"] != fingerprint:
-            # Even under the same rule: another index may have given the same patient another pseudonym.
+        if trained["fingerprint"] == fingerprint:
+            wrong = _wrong_split(trained, cohort, split)
+            said[name] = HELD_OUT
+        else:
+            seen = seen_patients(trained.get("patients_seen"), split.test_patients)
+            wrong = (
+                f"on another cohort, with {len(seen)} of the {len(split.test_patients)} test patients" if seen else ""
+            )
+            # Even under the same rule: an index with another key has given the same patient another pseudonym.
             said[name] = "pre-trained on another cohort: shared patients cannot be ruled out"
-            continue
-        if trained.get("near_duplicates", "") != split.near_duplicates:
+        if wrong and not allow_seen:
             raise CxrPairError(
-                f"{name} was pre-trained when other near-duplicates of this cohort were known, so pictures of test "
-                "patients may have been seen; pre-train again, or evaluate with the cohort file of then"
+                f"{name} was pre-trained {wrong}; or set allow_seen_test_patients, and the report says so"
             )
-        if not _held_out(trained, cohort, split):
-            asked = (
-                f"split_file {trained['split_file'][:12]}"
-                if trained.get("split_file")
-                else f"split_seed {trained['split_seed']} and test_fraction {trained['test_fraction']}"
-            )
-            raise CxrPairError(
-                f"{name} was pre-trained with {asked}, so test patients were seen; evaluate with the same settings"
-            )
-        said[name] = HELD_OUT
+        if wrong:
+            said[name] = f"{SEEN}: pre-trained {wrong}"
     return said
+
+
+def _wrong_split(trained: Mapping[str, Any], cohort: Cohort, split: Split) -> str:
+    """Why test patients were seen, or may have been, on this very cohort; nothing: they were held out."""
+    if trained.get("near_duplicates", "") != split.near_duplicates:
+        return (
+            "when other near-duplicates of this cohort were known, so pictures of test patients may have been seen; "
+            "pre-train again, or evaluate with the cohort file of then"
+        )
+    if _held_out(trained, cohort, split):
+        return ""
+    asked = (
+        f"split_file {trained['split_file'][:12]}"
+        if trained.get("split_file")
+        else f"split_seed {trained['split_seed']} and test_fraction {trained['test_fraction']}"
+    )
+    return f"with {asked}, so test patients were seen; evaluate with the same settings"
 
 
 def _held_out(trained: Mapping[str, Any], cohort: Cohort, split: Split) -> bool:

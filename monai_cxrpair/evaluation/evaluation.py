@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
-from monai_cxrpair.cohort import Cohort, open_split
+from monai_cxrpair.cohort import Cohort, open_split, patient_digests
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.embedding_store import embed_once
 from monai_cxrpair.evaluation.encoders import check_no_leak, load_encoders, named_files
@@ -47,6 +47,7 @@ class LinearEvaluation:
         test_fraction, split_seed: the patient split, as in training.
         split_file: a split of `cxrpair split` in their place, as in training; where it has label draws of this finding
             and fraction, they are used.
+        allow_seen_test_patients: evaluate an encoder that was pre-trained on test patients, and say so in the report.
         output_dir: gets results, report, predictions and classifier.
         imagenet_weights: a local state dict for the ImageNet baseline, or None.
         encoder: definition of the encoders' network, where their cards name one of somebody's own.
@@ -71,6 +72,7 @@ class LinearEvaluation:
         split_seed: int,
         output_dir: str | Path,
         split_file: str | None = None,
+        allow_seen_test_patients: bool = False,
         imagenet_weights: str | None = None,
         encoder: str | Mapping[str, Any] | None = None,
         subset: str | None = None,
@@ -86,7 +88,7 @@ class LinearEvaluation:
         self.finding, self.target_auc = finding, target_auc
         self.plan = ProtocolPlan(seed=seed, **choices)
         self.test_fraction, self.split_seed, self.seed = test_fraction, split_seed, seed
-        self.split_file = split_file
+        self.split_file, self.allow_seen_test_patients = split_file, allow_seen_test_patients
         self.output_dir, self.imagenet_weights, self.embedding_dir = Path(output_dir), imagenet_weights, embedding_dir
         self.own_encoder = encoder
         self.subset, self.subgroups, self.device = subset, dict(subgroups or {}), device
@@ -97,7 +99,9 @@ class LinearEvaluation:
         whole_split = open_split(
             self.whole_cohort, split_file=self.split_file, test_fraction=self.test_fraction, seed=self.split_seed
         )
-        said = check_no_leak(self.encoder_file, cohort=self.whole_cohort, split=whole_split)
+        said = check_no_leak(
+            self.encoder_file, cohort=self.whole_cohort, split=whole_split, allow_seen=self.allow_seen_test_patients
+        )
         dataset: RadiographCacheDataset = self.dataloader.dataset  # type: ignore[assignment]
         cohort = dataset.cohort
         plan = self.plan
@@ -137,7 +141,12 @@ class LinearEvaluation:
         results = results_dict(
             linear,
             finding=self.finding,
-            cohort={**cohort.summary(), "unreadable": len(dataset.unreadable)},
+            cohort={
+                **cohort.summary(),
+                "unreadable": len(dataset.unreadable),
+                "patients_seen": patient_digests(cohort, cases.train),
+                "patients_tested": patient_digests(cohort, linear.test_rows),
+            },
             protocol={
                 "test_fraction": split.test_fraction,
                 "split_seed": split.seed,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from monai_cxrpair.cohort import patient_digests
 from monai_cxrpair.evaluation.classifier import build_classifier, save_classifier
 from monai_cxrpair.evaluation.encoders import FrozenEncoder
 from monai_cxrpair.evaluation.head import fit_head
@@ -54,7 +55,11 @@ def final_classifier(
     weights = patient_weights(linear.test_patients, replicates=REPLICATES, seed=seed)
     card = {
         "encoder": name,
-        "trained_on": {"radiographs": len(rows), "present": int(cases.labels[rows].sum())},
+        "trained_on": {
+            "radiographs": len(rows),
+            "present": int(cases.labels[rows].sum()),
+            "patients_seen": patient_digests(dataset.cohort, rows),
+        },
         "test_auc": auc(linear.test_labels, scores),
         # One head: what other labels would have made of it is not in this interval.
         "test_auc_ci95": list(ci95(weighted_aucs(linear.test_labels, scores, weights))),

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 
+from monai_cxrpair.cohort.split.seen import seen_patients
 from monai_cxrpair.evaluation.file_header import look
 from monai_cxrpair.imaging.tolerant import TolerantDataset
 
@@ -27,10 +28,19 @@ class InferenceDataset(TolerantDataset):
             then headers are not asked: the index step has.
         transform: ends in (1, S, S) under `image`.
         image_size: S.
+        card: of the classifier; patients of a cohort that it has learned from get a warning. None: nobody is known.
     """
 
-    def __init__(self, data: Sequence[Mapping[str, str]], transform: Callable[..., Any], *, image_size: int) -> None:
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, str]],
+        transform: Callable[..., Any],
+        *,
+        image_size: int,
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(data=data, transform=transform, image_size=image_size)
+        self._learned_from = _learned_from(data, card or {})
 
     def _transform(self, index: int) -> dict[str, Any]:
         item = self.data[index]
@@ -40,7 +50,19 @@ class InferenceDataset(TolerantDataset):
             return {**known, "image": _black(self.image_size), "error": reason}
         found = super()._transform(index)
         warnings = [known["warning"], "" if found["error"] else found.get("warning", "")]
+        warnings.append(self._learned_from.get(item.get("patient_id", ""), ""))
         return {**known, "image": found["image"], "error": found["error"], "warning": "; ".join(filter(None, warnings))}
+
+
+def _learned_from(data: Sequence[Mapping[str, str]], card: Mapping[str, Any]) -> dict[str, str]:
+    """Patient -> warning."""
+    patients = {item["patient_id"] for item in data if item.get("patient_id")}
+    warnings = {}
+    encoder = (card.get("encoder_card") or {}).get("cohort") or {}
+    for said, what in ((encoder, "pre-training"), (card.get("trained_on") or {}, "training")):
+        for patient in seen_patients(said.get("patients_seen"), patients):
+            warnings[patient] = f"the patient was in the {what}: the probability may be too sure"
+    return warnings
 
 
 def _study_and_view(item: Mapping[str, str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from monai_cxrpair.cohort import patient_digests
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.classifier import Classifier, build_classifier
 from monai_cxrpair.evaluation.head import fit_head
@@ -155,6 +156,8 @@ def refit(model: ReaderModel, answers: Answers, *, seed: int = 0, learning: Lear
         )
         when = datetime.now(UTC).isoformat(timespec="seconds")
         kept = {study: said[study] for study in studies if study}
+        rows = [each.row for study in kept for each in model.studies[study].radiographs]
+        learned = patient_digests(model.studies.cohort, rows)
         # First the history: a head that it does not know could never be compared honestly again.
         add_refit(
             folder, {**asdict(done), "time": when, "finding": finding, "learning": learning.name, "answers": kept}
@@ -163,7 +166,7 @@ def refit(model: ReaderModel, answers: Answers, *, seed: int = 0, learning: Lear
             with locked(folder / MODEL_LOCK):
                 if signature(model.model_file) != present.signature:
                     raise CxrPairError(f"{model.model_file} was replaced during the refit: refit again")
-                swap_in(candidate.network, model.model_file, _card(present, candidate, done, when))
+                swap_in(candidate.network, model.model_file, _card(present, candidate, done, when, learned))
     logger.info("refit %d: %s", done.number, done.reason)
     return done
 
@@ -215,10 +218,10 @@ def _present_scores(
     return STAND_IN, scores
 
 
-def _card(present: Loaded, candidate: Candidate, done: Refit, when: str) -> dict[str, Any]:
+def _card(present: Loaded, candidate: Candidate, done: Refit, when: str, learned: str | None) -> dict[str, Any]:
     """The present card, without the figures that are the present head's."""
     stale = {"test_auc": None, "at_operating_point": None, "calibration": None}
-    trained = {"radiographs": done.counts["radiographs"], "studies": done.counts["studies"]}
+    trained = {"radiographs": done.counts["radiographs"], "studies": done.counts["studies"], "patients_seen": learned}
     return {
         **present.card,
         **stale,

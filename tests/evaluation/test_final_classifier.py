@@ -1,12 +1,15 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from report_page import read
 from sklearn.metrics import roc_auc_score
 from small_evaluation import FINDING, evaluated_on, make_cohort, make_table
 
+from monai_cxrpair.cohort.split.seen import seen_patients
 from monai_cxrpair.evaluation.encoders import FrozenEncoder
 from monai_cxrpair.evaluation.final_classifier import final_classifier
 from monai_cxrpair.evaluation.report.page import write_report
@@ -24,6 +27,8 @@ class Radiographs:
     def __init__(self, count):
         self.images = np.random.default_rng(1).integers(0, 256, (count, 1, 32, 32), dtype=np.uint8)
         self.data = [{"image": "radiograph.png"}] * count
+        table = pd.DataFrame({"patient_id": [f"p{row}" for row in range(count)]})
+        self.cohort = SimpleNamespace(table=table, source="chexpert")
 
     def __getitems__(self, rows):
         return {"image": self.images[rows]}
@@ -66,6 +71,9 @@ def test_the_classifier_has_its_auc_with_the_interval_of_the_test_patients(made)
     assert written["test_auc_ci95"] == [low, high]
     assert written["input"]["quantiles"]["aspect"]["0.5"] == pytest.approx(np.log(48 / 32), abs=1e-4)  # their logarithm
     labels = done.labels[done.split.train_rows]
+    learned = card["trained_on"].pop("patients_seen")
+    rows = [f"p{row}" for row in done.split.train_rows if done.labels[row] in (0, 1)]
+    assert seen_patients(learned, [f"p{row}" for row in range(len(done.labels))]) == set(rows)
     assert card["trained_on"] == {
         "radiographs": int(np.isin(labels, (0, 1)).sum()),
         "present": int((labels == 1).sum()),

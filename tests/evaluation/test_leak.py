@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monai_cxrpair.cohort import Cohort, open_split, split_patients
+from monai_cxrpair.cohort import Cohort, open_split, patient_digests, split_patients
 from monai_cxrpair.cohort.split.make import make_split_file
 from monai_cxrpair.cohort.split.near_duplicates import DIGITS, find_links
 from monai_cxrpair.cohort.split.saved import write_split
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.evaluation.cards import HELD_OUT, SEEN
 from monai_cxrpair.evaluation.encoders import check_no_leak
+from monai_cxrpair.evaluation.report.words import verdict
 
 
 def _cohort(*, hashes: bool = False, patients: int = 40) -> Cohort:
@@ -20,13 +22,14 @@ def _cohort(*, hashes: bool = False, patients: int = 40) -> Cohort:
     table["image_id"], table["study_id"], table["path"] = table["patient_id"], table["patient_id"], table["patient_id"]
     if hashes:
         table["perceptual_hash"] = [np.random.default_rng(row).bytes(DIGITS // 2).hex() for row in range(patients)]
-    return Cohort(table, root=Path(), findings=[], source="table")
+    return Cohort(table, root=Path(), findings=[], source="chexpert")
 
 
 def _encoder(folder: Path, cohort: Cohort, split) -> str:
     """An encoder's card as training writes it; the weights are not looked at."""
     card = {"fingerprint": cohort.fingerprint(), "test_fraction": split.test_fraction, "split_seed": split.seed,
-            "split_file": split.file_hash, "near_duplicates": split.near_duplicates}  # fmt: skip
+            "split_file": split.file_hash, "near_duplicates": split.near_duplicates,
+            "patients_seen": patient_digests(cohort, split.train_rows)}  # fmt: skip
     folder.mkdir(exist_ok=True)
     (folder / "encoder.json").write_text(
         json.dumps(
@@ -92,8 +95,30 @@ def test_near_duplicates_that_became_known_later_are_an_error(tmp_path: Path) ->
         check_no_leak(encoder, cohort=checked, split=_split(checked))
 
 
-def test_another_cohort_is_said(tmp_path: Path) -> None:
+def test_a_cohort_that_shares_no_test_patient_with_the_one_of_pre_training_is_said(tmp_path: Path) -> None:
     cohort = _cohort()
     encoder = _encoder(tmp_path / "run", cohort, _split(cohort))
-    other = _cohort(patients=41)
+    other = _cohort(patients=41)  # the side of a patient is a hash of its id, so nobody changed sides
     assert "cannot be ruled out" in check_no_leak(encoder, cohort=other, split=_split(other))["run"]
+
+
+def test_a_test_patient_who_was_in_the_other_cohort_of_pre_training_is_refused_unless_wanted(
+    tmp_path: Path,
+) -> None:
+    cohort, other = _cohort(), _cohort(patients=41)
+    split = _split(cohort)
+    encoder = _encoder(tmp_path / "run", cohort, split)
+    moved = _file(tmp_path / "moved.json", other, {split.train_patients[0], split.test_patients[0], "p40"})
+    with pytest.raises(CxrPairError, match=r"another cohort, with 1 of the 3 test patients.*allow_seen_test_patients"):
+        check_no_leak(encoder, cohort=other, split=_split(other, moved))
+    said = check_no_leak(encoder, cohort=other, split=_split(other, moved), allow_seen=True)["run"]
+    assert said.startswith("test patients were seen")
+
+
+def test_seen_test_patients_stand_at_the_head_of_the_report() -> None:
+    figures = {"auc_mean": 0.9, "ci95": [0.8, 0.95], "auc_ci95": [0.8, 0.95]}
+    card = {"format": "cxrpair-encoder/1", "test_patients": SEEN + ": pre-trained on them"}
+    results = {"finding": "x", "encoders": {"run": {"linear": figures, "card": card}}}
+    assert verdict(results)[0].startswith("run has seen test patients")
+    card["test_patients"] = HELD_OUT
+    assert "seen" not in verdict(results)[0]

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from monai_cxrpair.evaluation.cards import HELD_OUT
+from monai_cxrpair.evaluation.cards import HELD_OUT, SEEN
 from monai_cxrpair.evaluation.report import results as fmt
 
+# What holds patients as `cohort/split/seen.py` writes them: not for reading.
+DIGESTS = ("patients_seen", "patients_tested")
 # Keys of cards and protocols that read badly when only the underscores are taken out.
 _LABELS = {
     "auc": "AUC",
@@ -42,14 +44,21 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
     best = max(figures, key=lambda name: figures[name]["auc_mean"])
     reference = results.get("reference") or fmt.reference_encoder(figures)
     finding = human(results["finding"])
+    seen = [
+        f"{name} has seen test patients in pre-training: its AUC is too high and must not be reported as a result."
+        for name in results["encoders"]
+        if str(results["encoders"][name].get("card", {}).get("test_patients")).startswith(SEEN)
+    ]
     if len(figures) == 1:
         return [
+            *seen,
             f"{best} reaches an AUC of {fmt.number(figures[best]['auc_mean'])} for {finding} "
-            f"(95 % CI {fmt.interval(figures[best])}). Nothing was there to compare it with."
+            f"(95 % CI {fmt.interval(figures[best])}). Nothing was there to compare it with.",
         ]
     sentences = [
+        *seen,
         f"Highest mean AUC for {finding}: {best}, {fmt.number(figures[best]['auc_mean'])} "
-        f"(95 % CI {fmt.interval(figures[best])})."
+        f"(95 % CI {fmt.interval(figures[best])}).",
     ]
     pairs = [(name, reference) for name in figures if name != reference]
     pairs += [(best, name) for name in figures if name not in (best, reference)] if best != reference else []
@@ -216,6 +225,8 @@ def facts(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
     for key, item in entries.items():
         if isinstance(item, Mapping):
             yield from facts(item, f"{prefix}{label(key)}: ")
+        elif key in DIGESTS and item:
+            yield prefix + label(key), "as keyed digests, in results.json"
         elif item is not None and item != "" and item != []:
             yield prefix + label(key), value(item)
 

@@ -1,5 +1,6 @@
 """No patient on two sides, in random cohorts; who is on a side is decided here with plain sets."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ from monai_cxrpair.cohort.split.stratify import stratified_sides
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.protocols.folds import folds_by_patient
 
-COHORTS = 1000
+COHORTS = int(os.environ.get("CXRPAIR_COHORTS", "200"))  # `make test-long` takes 1,000
 
 
 def random_cohort(seed: int) -> Cohort:
-    """Few or many patients, one with half of the radiographs at times; ids that look alike, pictures that are shared."""
+    """Few or many patients, one with half of the radiographs at times; ids that look alike, shared pictures."""
     rng = np.random.default_rng(seed)
     count = int(rng.integers(8, 60))
     names = [f"{rng.choice(['p', 'P', 'p ', '0', ''])}{rng.integers(0, count)}" for _ in range(count)]
@@ -49,7 +50,7 @@ def persons(cohort: Cohort) -> list[int]:
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_in_a_thousand_random_cohorts_nobody_is_on_two_sides(part: int) -> None:
+def test_in_random_cohorts_nobody_is_on_two_sides(part: int) -> None:
     split_ones = drawn = 0
     for seed in range(part, COHORTS, 4):
         cohort = random_cohort(seed)
@@ -72,11 +73,11 @@ def test_in_a_thousand_random_cohorts_nobody_is_on_two_sides(part: int) -> None:
         drawn += 1
         rows = [np.flatnonzero(cohort.table["image_id"].isin(draw)) for draw in drawn_labels.image_ids]
         assert all(set(who[each]).isdisjoint(sides[2]) for each in rows)
-    assert split_ones > 150
-    assert drawn > 100
+    assert split_ones > 0.6 * COHORTS / 4
+    assert drawn > 0.4 * COHORTS / 4
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 def test_stratified_sides_and_refit_folds_keep_persons_and_patients_together(seed: int) -> None:
     cohort = random_cohort(seed + COHORTS)
     who = np.array(persons(cohort))

@@ -10,7 +10,7 @@ LABEL  ?= .venv-label
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help install demo test test-encoders test-integration label-env lint types check clean
+.PHONY: help install demo test test-encoders test-integration test-crash test-long label-env lint types check clean
 
 help:
 	@echo "make demo    synthetic radiographs -> pairs -> training -> report, in $(DEMO)/"
@@ -18,6 +18,7 @@ help:
 	@echo "make check   lint, types and tests"
 	@echo "make label-env         the label server's own environment, in $(LABEL)/"
 	@echo "make test-integration  the tests with real servers: label server, PACS"
+	@echo "make test-crash        kill -9 at random moments, 20 times each"
 	@echo "make clean   remove $(VENV)/, $(LABEL)/ and $(DEMO)/"
 
 install: $(READY)
@@ -61,6 +62,15 @@ test-encoders: $(READY)
 # With real servers: MONAI Label from its own environment, Orthanc where it is installed; what is missing is skipped.
 test-integration: label-env
 	$(LABEL)/bin/python -m pytest tests/integration/label
+
+# kill -9 at 20 random moments each; pull needs more studies for that.
+test-crash: $(READY)
+	CXRPAIR_KILLS=20 CXRPAIR_TEST_PATIENTS=84 $(BIN)/python -m pytest -n 2 --dist loadscope tests/crash \
+		tests/integration/test_never_lose.py tests/integration/test_pacs.py -k "killed or kills"
+
+# Random cohorts by the thousand.
+test-long: $(READY)
+	CXRPAIR_COHORTS=1000 $(BIN)/python -m pytest -n 2 tests/cohort/split/test_leak_proofs.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ from monai_cxrpair.commands.label_app import label_app
 from monai_cxrpair.commands.pairs import pairs
 from monai_cxrpair.commands.phantom import phantom
 from monai_cxrpair.commands.pull import pull
+from monai_cxrpair.commands.run import run
 from monai_cxrpair.commands.send import send
 from monai_cxrpair.commands.split import split
 from monai_cxrpair.commands.sweep import sweep
@@ -50,6 +51,10 @@ _COMMANDS: dict[Callable[..., None], str] = {
 }
 for _command, _example in _COMMANDS.items():
     app.command(epilog=f"Example: {_example}")(_command)
+app.command(
+    epilog="Example: cxrpair run training --config_file configs/train.yaml --cohort_file cohort.parquet",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(run)
 
 
 def _print_version(wanted: bool) -> None:

@@ -23,12 +23,14 @@ from monai_cxrpair.cohort import Cohort
 from monai_cxrpair.cohort.files import check_folder
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.settings_check import check_settings, meant
+from monai_cxrpair.trust import check_config, is_trusted
 
 # Sections that MONAI itself looks up by name, so nothing in a config refers to them.
 MONAI_SECTIONS = {
     "_meta_", "imports", "bundle_root", "dataset_dir", "device", "network_def", "inferer", "evaluator", "dataset",
     "train", "validate", "val_interval", "handlers", "preprocessing", "postprocessing", "key_metric",
     "displayable_configs", "initialize", "finalize", "run", "training", "evaluating", "inference",
+    "trust_config",
     # added by `--tracking`
     "tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0",
 }  # fmt: skip
@@ -69,6 +71,9 @@ def begin(output_dir: str) -> None:
     if _rank():
         logging.disable(logging.WARNING)  # the first process says it
     parser = _running_parser()
+    by_command = sys.argv[0].endswith("monai/bundle/__main__.py") or sys.argv[0] == "monai.bundle"  # not by a program
+    if by_command and not is_trusted(sys.argv):
+        check_config(parser.get(), source="the config", typed=sys.argv[1:])
     for key, value in meant(parser.get()).items():
         parser[key] = value
     check_settings(parser.get())

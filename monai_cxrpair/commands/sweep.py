@@ -31,6 +31,9 @@ def sweep(
         bool, typer.Option("--tidy", help="Delete checkpoints of finished runs; they cannot get more epochs then.")
     ] = False,
     bundle: Annotated[Path | None, typer.Option(help="The bundle, where it is not beside the file's folders.")] = None,
+    trust_config: Annotated[
+        bool, typer.Option("--trust-config", help="Run what the file and its overlays hold beside settings.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what is done and what is left, its commands, time and disk.")
     ] = False,
@@ -56,7 +59,7 @@ def sweep(
         asked = {key: yaml.safe_load(value) for key, value in given.items()}
     except yaml.YAMLError as error:
         raise typer.BadParameter(f"a value is not YAML: {' '.join(str(error).split())}", param_hint="--set") from error
-    experiment = read_experiment(file, bundle=bundle, overlays=overlay or [], asked=asked)
+    experiment = read_experiment(file, bundle=bundle, overlays=overlay or [], asked=asked, trust=trust_config)
     cohort, out = cohort.absolute(), out.absolute()
     cohort_hash = hash_of(cohort)
     table = Cohort.read(cohort)

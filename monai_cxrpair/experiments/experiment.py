@@ -11,6 +11,7 @@ from typing import Any
 
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.experiments.checks import check_keys, check_settings, load_yaml, mapping, several
+from monai_cxrpair.trust import check_config
 
 KEYS = {"name", "source", "base", "settings", "evaluate", "compare_with", "rows"}
 ROW_KEYS = {"name", "baseline", "overlays", "overrides", "paper"}
@@ -76,6 +77,7 @@ class Experiment:
         asked: settings of the command line, which win over everything.
         evaluate: settings of `evaluate.yaml`; without the next three.
         evaluate_overlays: config files of evaluating.
+        trusted: the runs are told to trust their configs.
         findings: each is evaluated by itself.
         sizes: of the label draws, each evaluated by itself.
         rows: of the table.
@@ -90,6 +92,7 @@ class Experiment:
     asked: dict[str, Any]
     evaluate: dict[str, Any]
     evaluate_overlays: tuple[Path, ...]
+    trusted: bool = False
     findings: tuple[str, ...]
     sizes: tuple[Size, ...]
     rows: tuple[Row, ...]
@@ -97,7 +100,12 @@ class Experiment:
 
 
 def read_experiment(
-    path: Path, *, bundle: Path | None = None, overlays: Sequence[Path] = (), asked: Mapping[str, Any] | None = None
+    path: Path,
+    *,
+    bundle: Path | None = None,
+    overlays: Sequence[Path] = (),
+    asked: Mapping[str, Any] | None = None,
+    trust: bool = False,
 ) -> Experiment:
     """Read an experiment file and check it before hours of work.
 
@@ -106,12 +114,15 @@ def read_experiment(
         bundle: the bundle's folder; default: the nearest `bundle/` beside a folder above the file.
         overlays: further config files of all rows, after `base`.
         asked: settings of the command line; `evaluate#KEY` is one of `evaluate.yaml`, others are of `train.yaml`.
+        trust: the file and its overlays may run what they like, see `trust.py`.
 
     Raises:
         CxrPairError: one line that names the file, the row and the key.
     """
     content = load_yaml(path)
     check_keys(content, KEYS, str(path))
+    if not trust:
+        check_config(content, source=str(path))
     bundle = bundle or _find_bundle(path)
     known = {name: set(load_yaml(bundle / "configs" / f"{name}.yaml")) for name in ("train", "evaluate")}
     settings = mapping(content, "settings", path)
@@ -148,7 +159,7 @@ def read_experiment(
     sizes = [Size(key, each) for key in SIZES for each in several(evaluate.pop(key, None) or [])]
     if not all(isinstance(size.value, (int, float)) and size.value > 0 for size in sizes):
         raise CxrPairError(f"{path}: evaluate: label_fraction and label_studies must be numbers above 0")
-    return Experiment(
+    experiment = Experiment(
         name=slug(str(content.get("name", path.stem))),
         source=str(content.get("source", "")),
         bundle=bundle.resolve(),
@@ -162,7 +173,11 @@ def read_experiment(
         sizes=tuple(sizes or [Size("label_fraction", 0.01)]),
         rows=rows,
         compare_with=compare_with,
+        trusted=trust,
     )
+    for file in {*experiment.base, *further, *(each for row in rows for each in row.overlays)} if not trust else ():
+        check_config(load_yaml(file), source=str(file))
+    return experiment
 
 
 def slug(name: str) -> str:

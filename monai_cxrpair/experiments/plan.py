@@ -124,6 +124,7 @@ def training_job(
     folder = out / experiment.name / row.slug / f"seed{seed}"
     configs = ["configs/train.yaml", *(["configs/multi_gpu_train.yaml"] if processes else []), *map(str, files)]
     own = {"cohort_file": str(cohort), "output_dir": str(folder), "cache_dir": str(out / "pixels"), "seed": seed}
+    own |= {"trust_config": True} if experiment.trusted else {}
     starter = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes else []
     return Job(
         title=f"{row.name}, seed {seed}",
@@ -151,6 +152,7 @@ def evaluation_jobs(
         "cohort_file": str(cohort),
         "encoder_file": {name: str(path) for name, path in encoders.items()},
         "cache_dir": str(out / "pixels"),
+        **({"trust_config": True} if experiment.trusted else {}),
     }
     # A file that was made again has another time; a copy of the folder is evaluated again, which does no harm.
     stamps = {name: [path.stat().st_size, path.stat().st_mtime_ns] for name, path in encoders.items() if path.exists()}

@@ -1,7 +1,8 @@
 """kill -9 at random moments: the next run finishes with the result of one that nobody disturbed.
 
-`make test` kills the index twice (and training, pull and cache building elsewhere); `make test-crash` kills everything here 20 times, and also training
-(`tests/integration/test_never_lose.py`) and pull (`tests/integration/test_pacs.py`).
+`make test` kills the index twice (training, pull and cache building are killed by other tests, too); `make test-crash`
+kills everything here 20 times, and also training (`tests/integration/test_never_lose.py`) and pull
+(`tests/integration/test_pacs.py`).
 """
 
 import json

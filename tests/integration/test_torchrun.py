@@ -79,7 +79,7 @@ def test_two_processes_train_as_one_does_and_only_the_first_writes(workplace, bu
     ]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m",
-         "monai.bundle", "run", "training", "--config_file", str(files), "--cohort_file",
+         "monai.bundle", "run", "training", "--trust_config", "true", "--config_file", str(files), "--cohort_file",
          str(workplace / "cohort.parquet"), "--output_dir", str(workplace / "two")],
         cwd=bundle, capture_output=True, text=True, timeout=240, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

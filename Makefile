@@ -10,7 +10,7 @@ LABEL  ?= .venv-label
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help install demo test test-encoders test-integration label-env lint types check clean
+.PHONY: help install demo test test-encoders test-integration label-env fuzz lint types check clean
 
 help:
 	@echo "make demo    synthetic radiographs -> pairs -> training -> report, in $(DEMO)/"
@@ -18,6 +18,7 @@ help:
 	@echo "make check   lint, types and tests"
 	@echo "make label-env         the label server's own environment, in $(LABEL)/"
 	@echo "make test-integration  the tests with real servers: label server, PACS"
+	@echo "make fuzz    50,000 mutated files: none may crash, hang or take the memory"
 	@echo "make clean   remove $(VENV)/, $(LABEL)/ and $(DEMO)/"
 
 install: $(READY)
@@ -61,6 +62,11 @@ test-encoders: $(READY)
 # With real servers: MONAI Label from its own environment, Orthanc where it is installed; what is missing is skipped.
 test-integration: label-env
 	$(LABEL)/bin/python -m pytest tests/integration/label
+
+# 50,000 mutated files; `make fuzz FUZZ="--files 1000 --seed 7"`. A file of its report is read again by its number:
+# `.venv/bin/python tests/fuzz/fuzz_driver.py --seed 7 --only 1234`.
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz/fuzz_driver.py $(FUZZ)
 
 lint: $(READY)
 	$(BIN)/ruff check .

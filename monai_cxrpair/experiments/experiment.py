@@ -205,13 +205,15 @@ def _rows(content: Mapping[str, Any], path: Path, known: set[str]) -> tuple[Row,
     return tuple(rows)
 
 
-def _overlay(name: str, path: Path, where: str) -> Path:
+def _overlay(name: Any, path: Path, where: str) -> Path:
+    if not isinstance(name, str):
+        raise CxrPairError(f"{path}: {where}: an overlay is named by its file, not by {name!r}")
     folders = (path.resolve().parent.parent, path.resolve().parent)
     for folder in folders:
         if (folder / name).is_file():
             return _file(folder / name)
     there = [found.relative_to(folders[0]).as_posix() for found in folders[0].glob("*/*.yaml")]
-    near = difflib.get_close_matches(str(name), there, n=1)
+    near = difflib.get_close_matches(name, there, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise CxrPairError(f"{path}: {where}: there is no overlay {name} below {folders[0]}{hint}")
 

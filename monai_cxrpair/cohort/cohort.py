@@ -103,12 +103,19 @@ class Cohort:
         absent = [name for name in schema.COLUMNS if name not in table]
         if absent:
             raise CxrPairError(f"{path}: cohort column {absent[0]!r} is missing")
+        hashes = table["perceptual_hash"].dropna() if "perceptual_hash" in table else pd.Series(dtype="str")
+        if not pd.api.types.is_string_dtype(hashes) or not all(isinstance(each, str) for each in hashes):
+            raise CxrPairError(
+                f"{path}: cohort column 'perceptual_hash': a hash is text; write it with `cxrpair index`"
+            )
         if not known:
             logger.warning("%s: %s", path.name, NO_PATIENTS)
         try:
             return cls(table, root=base, findings=findings, source=source, intake=intake, patients_known=known)
         except CxrPairError as error:
             raise CxrPairError(f"{path}: {error}") from error
+        except Exception as error:  # columns may hold values of any type
+            raise CxrPairError(f"{path} is damaged ({type(error).__name__}): write it with `cxrpair index`") from error
 
     def write(self, path: str | Path) -> None:
         """Write the cohort file at once or not at all, readable by its owner only (`path` may identify a patient).

@@ -186,7 +186,7 @@ def _rows(content: Mapping[str, Any], path: Path, known: set[str]) -> tuple[Row,
         baseline = row.get("baseline")
         if ("overlays" in row) == ("baseline" in row):
             raise CxrPairError(f"{where}: give either `overlays`, or `baseline` without any pre-training")
-        if baseline is not None and baseline not in BASELINES:
+        if baseline is not None and (not isinstance(baseline, str) or baseline not in BASELINES):
             raise CxrPairError(f"{where}: baseline is {baseline!r}: use one of {', '.join(BASELINES)}")
         if baseline is None and name.lower().startswith(tuple(each.lower() for each in BASELINES.values())):
             raise CxrPairError(f"{where}: that is the name of a baseline, choose another")

@@ -26,6 +26,8 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, get_decoder
 from pydicom.uid import ImplicitVRLittleEndian
 
+from monai_cxrpair.cohort.dicom.file import MAX_SECONDS
+from monai_cxrpair.cohort.dicom.guard import time_limit
 from monai_cxrpair.cohort.dicom.rules import MAX_PIXELS
 from monai_cxrpair.cohort.dicom.whole import whole_file
 from monai_cxrpair.errors import CxrPairError
@@ -72,7 +74,8 @@ def read_dicom(source: Path | BinaryIO, *, name: str = "") -> tuple[npt.NDArray[
     """
     name = name or str(source if isinstance(source, Path) else getattr(source, "name", "DICOM stream"))
     try:
-        dataset = _read_dataset(source)
+        with time_limit(MAX_SECONDS):  # a few kilobytes may inflate to millions of elements
+            dataset = _read_dataset(source)
         _check_header(dataset)
         _check_codestream(dataset)
         stored = _decoded(dataset)
@@ -104,6 +107,8 @@ def to_radiograph(stored: npt.NDArray[Any], dataset: Any) -> tuple[npt.NDArray[n
     levels, index = _levels(stored)
     values = np.asarray(apply_modality_lut(levels, dataset), dtype=np.float64)
     scaled, scaling = _apply_voi(values, index, dataset)
+    if not np.isfinite(scaled).all():
+        raise CxrPairError("its rescaling or window leaves values that are no numbers")
     shape = str(dataset.get("PresentationLUTShape", "") or "")
     inverted = shape == "INVERSE" if shape else dataset.PhotometricInterpretation == "MONOCHROME1"
     if inverted:

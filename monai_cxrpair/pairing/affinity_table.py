@@ -57,7 +57,7 @@ class AffinityTable:
         try:
             bins = {unit: tuple((float(a), float(b)) for a, b in content[unit]) for unit in ("days", "studies")}
             source = str(content.get("source", ""))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CxrPairError(f"{name}: a table has `days` and `studies`, lists of [lower edge, affinity]") from error
         return cls(**bins, source=source)
 

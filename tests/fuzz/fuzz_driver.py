@@ -217,6 +217,7 @@ def main() -> int:
         "--only", type=int, metavar="NUMBER", help="read one case here, and leave its file in fuzz-case/"
     )
     asked = parser.parse_args()
+    sys.stdout.reconfigure(errors="backslashreplace")  # messages quote what the files hold
     bases = all_bases(shared=not asked.made_only)
     if asked.only is not None:
         only(bases, seed=asked.seed, number=asked.only, folder=Path("fuzz-case"))

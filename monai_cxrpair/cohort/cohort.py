@@ -104,7 +104,7 @@ class Cohort:
         if absent:
             raise CxrPairError(f"{path}: cohort column {absent[0]!r} is missing")
         hashes = table["perceptual_hash"].dropna() if "perceptual_hash" in table else pd.Series(dtype="str")
-        if not pd.api.types.is_string_dtype(hashes) or not all(isinstance(each, str) for each in hashes):
+        if isinstance(hashes.dtype, pd.CategoricalDtype) or not all(isinstance(each, str) for each in hashes):
             raise CxrPairError(
                 f"{path}: cohort column 'perceptual_hash': a hash is text; write it with `cxrpair index`"
             )

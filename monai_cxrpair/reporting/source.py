@@ -11,6 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from monai_cxrpair.cohort.dicom.archives import open_file
+from monai_cxrpair.cohort.dicom.file import MAX_SECONDS
+from monai_cxrpair.cohort.dicom.guard import time_limit
 from monai_cxrpair.cohort.dicom.whole import check_depth, whole_file
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging.read import PICTURE_MAGIC
@@ -49,13 +51,14 @@ def read_source(path: str | Path) -> Dataset | None:
                 if head.startswith(PICTURE_MAGIC):
                     return None
                 file = whole_file(stream)
-                try:
-                    header = dcmread(file, stop_before_pixels=True)
-                except InvalidDicomError:  # without preamble; the UIDs below tell whether it is DICOM at all
-                    file.seek(0)
-                    header = dcmread(file, stop_before_pixels=True, force=True)
-                check_depth(header)
-                header.decode()
+                with time_limit(MAX_SECONDS):
+                    try:
+                        header = dcmread(file, stop_before_pixels=True)
+                    except InvalidDicomError:  # without preamble; the UIDs below tell whether it is DICOM at all
+                        file.seek(0)
+                        header = dcmread(file, stop_before_pixels=True, force=True)
+                    check_depth(header)
+                    header.decode()
         except CxrPairError as error:
             raise CxrPairError(f"{path}: {error}") from error
         except OSError as error:

@@ -10,7 +10,7 @@ LABEL  ?= .venv-label
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help install demo test test-encoders test-integration test-crash test-long label-env lint types check clean
+.PHONY: help install demo test test-encoders test-integration test-crash test-long fuzz label-env lint types check clean
 
 help:
 	@echo "make demo    synthetic radiographs -> pairs -> training -> report, in $(DEMO)/"
@@ -19,6 +19,7 @@ help:
 	@echo "make label-env         the label server's own environment, in $(LABEL)/"
 	@echo "make test-integration  the tests with real servers: label server, PACS"
 	@echo "make test-crash        kill -9 at random moments, 20 times each"
+	@echo "make fuzz              50,000 mutated files: none may crash, hang or take the memory"
 	@echo "make clean   remove $(VENV)/, $(LABEL)/ and $(DEMO)/"
 
 install: $(READY)
@@ -71,6 +72,11 @@ test-crash: $(READY)
 # Random cohorts by the thousand.
 test-long: $(READY)
 	CXRPAIR_COHORTS=1000 $(BIN)/python -m pytest -n 2 tests/cohort/split/test_leak_proofs.py
+
+# 50,000 mutated files; `make fuzz FUZZ="--files 1000 --seed 7"`. A file of its report is read again by its number:
+# `.venv/bin/python tests/fuzz/fuzz_driver.py --seed 7 --only 1234`.
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz/fuzz_driver.py $(FUZZ)
 
 lint: $(READY)
 	$(BIN)/ruff check .

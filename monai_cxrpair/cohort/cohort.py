@@ -90,21 +90,32 @@ class Cohort:
             version, stored, findings = metadata["version"], metadata["root"], list(metadata["findings"])
             source, intake = str(metadata["source"]), dict(metadata.get("intake", {}))
             known = bool(metadata.get("patients_known", True))  # absent in files from before it was kept
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise CxrPairError(f"{path} is a parquet file, but not a cohort: write one with `cxrpair index`") from error
         if version != VERSION:
             raise CxrPairError(f"{path} is a cohort of version {version}, this package reads version {VERSION}")
-        table = arrow.to_pandas()
+        try:
+            arrow.validate(full=True)  # else texts may be no Unicode
+            table = arrow.to_pandas()
+            base = Path(root if root is not None else stored)
+        except Exception as error:  # what the file says of pandas' types may be anything
+            raise CxrPairError(f"{path} is damaged ({type(error).__name__}): write it with `cxrpair index`") from error
         absent = [name for name in schema.COLUMNS if name not in table]
         if absent:
             raise CxrPairError(f"{path}: cohort column {absent[0]!r} is missing")
+        hashes = table["perceptual_hash"].dropna() if "perceptual_hash" in table else pd.Series(dtype="str")
+        if isinstance(hashes.dtype, pd.CategoricalDtype) or not all(isinstance(each, str) for each in hashes):
+            raise CxrPairError(
+                f"{path}: cohort column 'perceptual_hash': a hash is text; write it with `cxrpair index`"
+            )
         if not known:
             logger.warning("%s: %s", path.name, NO_PATIENTS)
         try:
-            base = Path(root) if root is not None else Path(stored)
             return cls(table, root=base, findings=findings, source=source, intake=intake, patients_known=known)
         except CxrPairError as error:
             raise CxrPairError(f"{path}: {error}") from error
+        except Exception as error:  # columns may hold values of any type
+            raise CxrPairError(f"{path} is damaged ({type(error).__name__}): write it with `cxrpair index`") from error
 
     def write(self, path: str | Path) -> None:
         """Write the cohort file at once or not at all, readable by its owner only (`path` may identify a patient).

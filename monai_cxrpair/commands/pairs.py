@@ -70,15 +70,14 @@ def pairs(
 
 def _overlay(path: Path) -> dict[str, Any]:
     """Read an overlay as plain YAML; nothing in it is evaluated."""
-    import yaml
-
     from monai_cxrpair.errors import CxrPairError
+    from monai_cxrpair.experiments.checks import parse_yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise CxrPairError(f"cannot read the config {path}: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
+    except ValueError as error:
         raise CxrPairError(f"the config {path} is no YAML") from error
     if not isinstance(content, dict) or "pairing" not in content:
         raise CxrPairError(

@@ -44,11 +44,10 @@ def sweep(
     Start it again with the same command: what is done is skipped, what was stopped goes on. Ctrl-C stops after the
     running step is saved. DIR/NAME gets table.md, table.csv and table.json.
     """
-    import yaml
-
     from monai_cxrpair.cohort import Cohort
     from monai_cxrpair.cohort.files import check_folder
     from monai_cxrpair.commands.common import name_pairs
+    from monai_cxrpair.experiments.checks import parse_yaml
     from monai_cxrpair.experiments.estimate import check_disk, estimate
     from monai_cxrpair.experiments.experiment import read_experiment
     from monai_cxrpair.experiments.plan import hash_of, training_job
@@ -56,8 +55,8 @@ def sweep(
 
     given = name_pairs("--set", settings or [])
     try:
-        asked = {key: yaml.safe_load(value) for key, value in given.items()}
-    except yaml.YAMLError as error:
+        asked = {key: parse_yaml(value) for key, value in given.items()}
+    except ValueError as error:
         raise typer.BadParameter(f"a value is not YAML: {' '.join(str(error).split())}", param_hint="--set") from error
     experiment = read_experiment(file, bundle=bundle, overlays=overlay or [], asked=asked, trust=trust_config)
     cohort, out = cohort.absolute(), out.absolute()

@@ -44,7 +44,7 @@ def _read(path: Path, *, form: str, advice: str) -> dict[str, Any]:
         card = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CxrPairError(f"{path}: the card cannot be read ({error.strerror}); {advice}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CxrPairError(f"{path}: the card is damaged ({error})") from error
     if not isinstance(card, dict) or card.get("format") != form:
         raise CxrPairError(f"{path}: not a card of the form {form}")

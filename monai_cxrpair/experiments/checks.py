@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 
 from monai_cxrpair.errors import CxrPairError
 
+MAX_DEPTH, MAX_VALUES = 100, 100_000
 # What the sweep itself sets, and what says so instead.
 MANAGED = {
     "cohort_file": "--cohort",
@@ -28,14 +30,46 @@ def load_yaml(path: Path) -> dict[str, Any]:
         CxrPairError: it cannot be read, or is something else.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CxrPairError(f"cannot read {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise CxrPairError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, dict):
         raise CxrPairError(f"{path}: expected `key: value` lines, found {type(content).__name__}")
     return content
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain YAML; nothing in it is evaluated.
+
+    Raises:
+        ValueError: it is none, or nested or repeated beyond all use.
+    """
+    depth = 0
+    for mark in re.findall(r"[\[\]{}]", text):  # the scanner takes the square of it in time
+        depth += 1 if mark in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"brackets are nested more than {MAX_DEPTH} deep")
+    try:
+        content = yaml.safe_load(text)
+    except Exception as error:  # not only YAMLError: dates and numbers that cannot be, nesting without end
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+    _written_out(content, {})
+    return content
+
+
+def _written_out(content: Any, known: dict[int, int]) -> int:
+    """How many values it has when all aliases are written out: nine lines of nine aliases make 400 million."""
+    if not isinstance(content, (dict, list)):
+        return 1
+    if id(content) not in known:
+        known[id(content)] = MAX_VALUES  # what holds itself is without end
+        parts = content if isinstance(content, list) else content.values()
+        known[id(content)] = 1 + sum(_written_out(part, known) for part in parts)
+    if known[id(content)] > MAX_VALUES:
+        raise ValueError(f"its aliases make more than {MAX_VALUES} values")
+    return known[id(content)]
 
 
 def check_settings(settings: Mapping[str, Any], known: set[str], where: str, config: str) -> None:
@@ -45,7 +79,7 @@ def check_settings(settings: Mapping[str, Any], known: set[str], where: str, con
         CxrPairError: names `where`, the key and the nearest known one.
     """
     for key in settings:
-        top = key.partition("#")[0].partition("::")[0]
+        top = str(key).partition("#")[0].partition("::")[0]  # YAML has keys that are no text
         if top in MANAGED:
             raise CxrPairError(f"{where}: {key} is set by the sweep (use {MANAGED[top]})")
         if top not in known:

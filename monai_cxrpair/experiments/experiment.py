@@ -201,7 +201,7 @@ def _rows(content: Mapping[str, Any], path: Path, known: set[str]) -> tuple[Row,
         baseline = row.get("baseline")
         if ("overlays" in row) == ("baseline" in row):
             raise CxrPairError(f"{where}: give either `overlays`, or `baseline` without any pre-training")
-        if baseline is not None and baseline not in BASELINES:
+        if baseline is not None and (not isinstance(baseline, str) or baseline not in BASELINES):
             raise CxrPairError(f"{where}: baseline is {baseline!r}: use one of {', '.join(BASELINES)}")
         if baseline is None and name.lower().startswith(tuple(each.lower() for each in BASELINES.values())):
             raise CxrPairError(f"{where}: that is the name of a baseline, choose another")
@@ -220,13 +220,15 @@ def _rows(content: Mapping[str, Any], path: Path, known: set[str]) -> tuple[Row,
     return tuple(rows)
 
 
-def _overlay(name: str, path: Path, where: str) -> Path:
+def _overlay(name: Any, path: Path, where: str) -> Path:
+    if not isinstance(name, str):
+        raise CxrPairError(f"{path}: {where}: an overlay is named by its file, not by {name!r}")
     folders = (path.resolve().parent.parent, path.resolve().parent)
     for folder in folders:
         if (folder / name).is_file():
             return _file(folder / name)
     there = [found.relative_to(folders[0]).as_posix() for found in folders[0].glob("*/*.yaml")]
-    near = difflib.get_close_matches(str(name), there, n=1)
+    near = difflib.get_close_matches(name, there, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise CxrPairError(f"{path}: {where}: there is no overlay {name} below {folders[0]}{hint}")
 

@@ -26,7 +26,10 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, get_decoder
 from pydicom.uid import ImplicitVRLittleEndian
 
+from monai_cxrpair.cohort.dicom.file import MAX_SECONDS
+from monai_cxrpair.cohort.dicom.guard import time_limit
 from monai_cxrpair.cohort.dicom.rules import MAX_PIXELS
+from monai_cxrpair.cohort.dicom.whole import whole_file
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging.codestream import claimed_shape
 from monai_cxrpair.imaging.collimation import Field, declared_field
@@ -34,6 +37,7 @@ from monai_cxrpair.imaging.orientation import AS_STORED, apply_turn, turn_for
 from monai_cxrpair.imaging.voi import apply_voi_lut, apply_window
 
 Scaling = Literal["voi lut", "window", "8 bit", "percentile", "range", "constant"]
+RUST_PANIC = "PanicException"  # what a decoder written in Rust raises for its own mistakes; no Exception
 _BLOCK = 64  # rows: numpy makes 8-byte indices of what it looks up, for a block instead of the image
 
 
@@ -70,7 +74,8 @@ def read_dicom(source: Path | BinaryIO, *, name: str = "") -> tuple[npt.NDArray[
     """
     name = name or str(source if isinstance(source, Path) else getattr(source, "name", "DICOM stream"))
     try:
-        dataset = _read_dataset(source)
+        with time_limit(MAX_SECONDS):  # a few kilobytes may inflate to millions of elements
+            dataset = _read_dataset(source)
         _check_header(dataset)
         _check_codestream(dataset)
         stored = _decoded(dataset)
@@ -79,7 +84,9 @@ def read_dicom(source: Path | BinaryIO, *, name: str = "") -> tuple[npt.NDArray[
         return to_radiograph(stored, dataset)
     except CxrPairError as error:
         raise CxrPairError(f"{name}: {error}") from error
-    except Exception as error:  # a parser and decoders that are fed foreign bytes may raise anything
+    except BaseException as error:  # a parser and decoders that are fed foreign bytes may raise anything
+        if not isinstance(error, Exception) and type(error).__name__ != RUST_PANIC:
+            raise
         reason = " ".join(str(error).split())[:200]
         raise CxrPairError(f"{name}: the pixels cannot be read ({type(error).__name__}: {reason})") from error
 
@@ -100,6 +107,8 @@ def to_radiograph(stored: npt.NDArray[Any], dataset: Any) -> tuple[npt.NDArray[n
     levels, index = _levels(stored)
     values = np.asarray(apply_modality_lut(levels, dataset), dtype=np.float64)
     scaled, scaling = _apply_voi(values, index, dataset)
+    if not np.isfinite(scaled).all():
+        raise CxrPairError("its rescaling or window leaves values that are no numbers")
     shape = str(dataset.get("PresentationLUTShape", "") or "")
     inverted = shape == "INVERSE" if shape else dataset.PhotometricInterpretation == "MONOCHROME1"
     if inverted:
@@ -174,13 +183,16 @@ def scale_by_percentiles(
 
 
 def _read_dataset(source: Path | BinaryIO) -> Any:
+    if isinstance(source, Path):
+        with source.open("rb") as stream:
+            return _read_dataset(stream)
+    file = whole_file(source)
     try:
-        dataset = dcmread(source)
+        dataset = dcmread(file)
     except InvalidDicomError:
         # ACR-NEMA style files have neither preamble nor file meta; `_check_header` refuses what is no radiograph.
-        if not isinstance(source, Path):
-            source.seek(0)
-        dataset = dcmread(source, force=True)
+        file.seek(0)
+        dataset = dcmread(file, force=True)
     if not hasattr(dataset, "file_meta"):
         dataset.file_meta = FileMetaDataset()
     if "TransferSyntaxUID" not in dataset.file_meta:

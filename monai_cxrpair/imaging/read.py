@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,11 @@ import cv2
 import nibabel
 import numpy as np
 import numpy.typing as npt
-from nibabel.filebasedimages import ImageFileError
 
 from monai_cxrpair.cohort.dicom.archives import open_file
 from monai_cxrpair.cohort.dicom.rules import MAX_PIXELS
 from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.imaging.codestream import claimed_shape
 from monai_cxrpair.imaging.dicom import PixelInfo, read_dicom, scale_by_percentiles
 
 PICTURE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # JPEG, PNG
@@ -62,6 +64,9 @@ def _the_file(path: Path) -> Path:
 
 
 def _read_picture(content: bytes, path: Path) -> tuple[npt.NDArray[np.float32], PixelInfo]:
+    rows, columns = _claimed_shape(content)
+    if rows * columns > MAX_PIXELS:  # the decoder would make room for them
+        raise CxrPairError(f"{path}: the picture claims {rows} x {columns} pixels, no radiograph has so many")
     # imdecode, since imread cannot open non-ASCII names on every platform. Colour becomes luminance; 16 bits stay.
     try:
         pixels = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
@@ -72,14 +77,23 @@ def _read_picture(content: bytes, path: Path) -> tuple[npt.NDArray[np.float32], 
     return _scale_without_voi(pixels)
 
 
+def _claimed_shape(content: bytes) -> tuple[int, int]:
+    """Rows and columns from the head of a picture; 0 where it has none, which the decoder will not bear either."""
+    if content.startswith(PICTURE_MAGIC[0]):
+        return claimed_shape(content) or (0, 0)
+    columns, rows = struct.unpack_from(">2I", content, 16) if len(content) >= 24 else (0, 0)
+    return rows, columns
+
+
 def _read_nifti(path: Path) -> tuple[npt.NDArray[np.float32], PixelInfo]:
     try:
         image = nibabel.load(path)
-        size = int(np.prod(image.shape))
-        if size > MAX_PIXELS:
+        if not 0 < math.prod(image.shape) <= MAX_PIXELS:
             raise CxrPairError(f"{path}: {image.shape} is no radiograph")
         pixels = np.squeeze(np.asanyarray(image.dataobj))
-    except (ImageFileError, OSError, EOFError, ValueError) as error:
+    except CxrPairError:
+        raise
+    except Exception as error:  # nibabel, fed foreign bytes, may raise anything
         raise CxrPairError(f"{path}: the NIfTI file cannot be read ({error})") from error
     if pixels.ndim != 2:
         raise CxrPairError(f"{path}: a NIfTI image of shape {image.shape}, a radiograph has two dimensions")

@@ -52,12 +52,12 @@ class AffinityTable:
             name = str(content)
             try:
                 content = json.loads(Path(content).read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 raise CxrPairError(f"{name}: cannot be read as a table of affinities (JSON)") from error
         try:
             bins = {unit: tuple((float(a), float(b)) for a, b in content[unit]) for unit in ("days", "studies")}
             source = str(content.get("source", ""))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CxrPairError(f"{name}: a table has `days` and `studies`, lists of [lower edge, affinity]") from error
         return cls(**bins, source=source)
 

@@ -117,7 +117,7 @@ def read_algorithm(model_file: str | Path) -> Algorithm:
         )
     except OSError as error:
         raise CxrPairError(f"{error.filename}: the classifier cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CxrPairError(
             f"{path.with_suffix('.json')}: not a card of a classifier that `evaluating` wrote"
         ) from error

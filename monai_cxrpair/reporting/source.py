@@ -11,6 +11,9 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from monai_cxrpair.cohort.dicom.archives import open_file
+from monai_cxrpair.cohort.dicom.file import MAX_SECONDS
+from monai_cxrpair.cohort.dicom.guard import time_limit
+from monai_cxrpair.cohort.dicom.whole import check_depth, whole_file
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.imaging.read import PICTURE_MAGIC
 
@@ -47,12 +50,17 @@ def read_source(path: str | Path) -> Dataset | None:
                 stream.seek(0)
                 if head.startswith(PICTURE_MAGIC):
                     return None
-                try:
-                    header = dcmread(stream, stop_before_pixels=True)
-                except InvalidDicomError:  # without preamble; the UIDs below tell whether it is DICOM at all
-                    stream.seek(0)
-                    header = dcmread(stream, stop_before_pixels=True, force=True)
-                header.decode()
+                file = whole_file(stream)
+                with time_limit(MAX_SECONDS):
+                    try:
+                        header = dcmread(file, stop_before_pixels=True)
+                    except InvalidDicomError:  # without preamble; the UIDs below tell whether it is DICOM at all
+                        file.seek(0)
+                        header = dcmread(file, stop_before_pixels=True, force=True)
+                    check_depth(header)
+                    header.decode()
+        except CxrPairError as error:
+            raise CxrPairError(f"{path}: {error}") from error
         except OSError as error:
             raise CxrPairError(f"{path}: cannot be opened ({error.strerror or error})") from error
         except Exception as error:  # a parser that is fed foreign bytes may raise anything

@@ -28,6 +28,7 @@ _MAX_RATIO = 1100  # deflate reaches 1032; what claims more is a bomb
 _IN_MEMORY = 1 << 25  # bytes of a file in a .tar.gz; a larger one waits on the disk
 _LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _LONGEST = 1 << 20  # bytes of a file's long name and other attributes
+_MOST_ENDS = 8
 _one_thread = threading.Lock()
 _CUT = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, ValueError)
 DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, ValueError, NotImplementedError)
@@ -53,7 +54,7 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, BinaryIO | None, int, Rea
     seen: set[str] = set()
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
-            if info.is_dir():
+            if info.filename.endswith("/"):  # is_dir() does not bear an empty name
                 continue
             name = _tidy(info.filename)
             kind = stat.S_IFMT(info.external_attr >> 16)  # of archives made on Unix: links are kept as such
@@ -140,16 +141,19 @@ def _tidy(name: str) -> str:
 
 
 class _Limited(io.RawIOBase):
-    """A compressed stream that may not become more than `_MAX_RATIO` times its file."""
+    """A stream that may not become longer than a limit, and is not read on and on behind its end."""
 
     def __init__(self, stream: Any, limit: int) -> None:
-        self._stream, self._left = stream, limit
+        self._stream, self._left, self._ends = stream, limit, 0
 
     def read(self, size: int = -1) -> bytes:
         data: bytes = self._stream.read1(size)  # what comes before a damage is not lost
         self._left -= len(data)
+        self._ends += not data
         if self._left < 0:
             raise ValueError("a compressed archive that unpacks to more than can be")
+        if self._ends > _MOST_ENDS:  # tarfile steps over what a file claims to hold, however much that is
+            raise EOFError("a file in the archive is cut")
         return data
 
 
@@ -157,7 +161,7 @@ class _Limited(io.RawIOBase):
 def _bounded(archive: Path) -> Iterator[Any]:
     if archive.name.lower().endswith(".tar"):
         with archive.open("rb") as plain:
-            yield plain
+            yield _Limited(plain, archive.stat().st_size)
         return
     with gzip.open(archive) as stream:
         yield _Limited(stream, _MAX_RATIO * archive.stat().st_size)
@@ -221,7 +225,7 @@ def _from_tar(name: str, key: tuple[str, int, int]) -> BinaryIO:
 @lru_cache(maxsize=4)
 def _zip(archive: str, changed: int, process: int) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
     opened = zipfile.ZipFile(archive)
-    return opened, {_tidy(info.filename): info for info in reversed(opened.infolist()) if not info.is_dir()}
+    return opened, {_tidy(info.filename): info for info in reversed(opened.infolist()) if info.filename[-1:] != "/"}
 
 
 @lru_cache(maxsize=2)

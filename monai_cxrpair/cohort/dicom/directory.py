@@ -11,6 +11,7 @@ from monai_cxrpair.cohort.dicom.archives import safe_name
 from monai_cxrpair.cohort.dicom.file import DICOMDIR, is_marked
 from monai_cxrpair.cohort.dicom.guard import quiet_pydicom
 from monai_cxrpair.cohort.dicom.walk import Listing, list_files, printable
+from monai_cxrpair.cohort.dicom.whole import whole_file
 from monai_cxrpair.cohort.rejects import Reason
 from monai_cxrpair.errors import CxrPairError
 
@@ -35,7 +36,8 @@ def listed_files(source: Path, *, root: Path) -> Directory | None:
         return None
     with quiet_pydicom():
         try:
-            dataset = pydicom.dcmread(source, stop_before_pixels=True)
+            with source.open("rb") as file:
+                dataset = pydicom.dcmread(whole_file(file), stop_before_pixels=True)
             if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) != DICOMDIR:
                 return None
             records = [record.get("ReferencedFileID") for record in dataset.DirectoryRecordSequence]

@@ -25,17 +25,17 @@ _WANTED = [CHARACTER_SET, *TAGS.values()]
 _LAST_WANTED = max(_WANTED)
 _UNDEFINED = 0xFFFFFFFF
 _IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
-_BIG_ENDIAN, _DEFLATED = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
+_BIG_ENDIAN, DEFLATED = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage, PS3.4 Annex I
 _ITEM, _END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 # Without the `DICM` mark only files that start with one of these groups (file meta, identifying group, ACR-NEMA's
 # length-to-end) are worth a try; pydicom would "read" HTML, PNG or CSV without an error.
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
-_HEAD = 1 << 15  # bytes; nearly all headers are smaller, and reading so much at once costs nothing
+HEAD = 1 << 15  # bytes; nearly all headers are smaller, and reading so much at once costs nothing
 MAX_INFLATED = 1 << 28  # bytes; a deflated radiograph is far smaller, a zip bomb is not
 MAX_HEADER = 1 << 24  # bytes that are read (not skipped) before the pixels; thumbnails and private data fit in
 MAX_VALUE = 1 << 20  # bytes of one element that is looked at
-MAX_SECONDS = 10.0  # for one header; a usual one takes a ten-thousandth of it
+MAX_SECONDS = 4.0  # for one header; a usual one takes a ten-thousandth of it
 
 
 def is_marked(path: Path) -> bool:
@@ -47,7 +47,7 @@ def is_marked(path: Path) -> bool:
 def read_header(file: BinaryIO, size: int) -> Header | Reason:
     """Read the elements of `header.KEYWORDS` from a file.
 
-    A header within the first `_HEAD` bytes is bounded by them; the others get no more than `MAX_SECONDS`.
+    A header within the first `HEAD` bytes is bounded by them; the others get no more than `MAX_SECONDS`.
 
     Args:
         file: Any file that can be sought, at its start.
@@ -58,11 +58,11 @@ def read_header(file: BinaryIO, size: int) -> Header | Reason:
     """
     marked = True  # until the first bytes are there: what cannot be opened is unreadable, not foreign
     try:
-        head = file.read(_HEAD)
+        head = file.read(HEAD)
         marked = head[128:132] == b"DICM"
         if not marked and head[:2] not in _FIRST_GROUPS:
             return Reason.NOT_DICOM
-        start, syntax, kind = _file_meta(head) if marked else (0, "", "")
+        start, syntax, kind = file_meta(head) if marked else (0, "", "")
         if kind == DICOMDIR:
             return Reason.DICOMDIR
         header: Header | Reason | None = _from_head(file, size, head, start, syntax)
@@ -78,7 +78,7 @@ def read_header(file: BinaryIO, size: int) -> Header | Reason:
     return header
 
 
-def _file_meta(head: bytes) -> tuple[int, str, str]:
+def file_meta(head: bytes) -> tuple[int, str, str]:
     """Return where the data set starts, its transfer syntax and its media storage class; 0 where that is unusual."""
     if head[132:138] != b"\x02\x00\x00\x00UL":  # PS3.10 7.1: preamble, mark, group length, the group
         return 0, "", ""
@@ -111,17 +111,17 @@ def _at_leisure(file: BinaryIO, size: int, head: bytes, start: int, syntax: str)
     """Read a long header from the file itself, and leave to pydicom what is not written as it should be."""
     if _is_as_said(head, start, syntax):
         return _elements(_Bounded(file, start), file, size, syntax)[0]
-    if syntax == _DEFLATED:
-        size = _inflated_size(file, start)
+    if syntax == DEFLATED:
+        size = inflated_size(file, start)
         if size > MAX_INFLATED:
             return Reason.IMPLAUSIBLE_SIZE
     file.seek(0)
-    return _with_pydicom(file, size, deflated=syntax == _DEFLATED)
+    return _with_pydicom(file, size, deflated=syntax == DEFLATED)
 
 
 def _is_as_said(head: bytes, start: int, syntax: str) -> bool:
     """Say whether the data set is plainly there, with explicit value representations where the syntax has them."""
-    if not start or not syntax or syntax == _DEFLATED:
+    if not start or not syntax or syntax == DEFLATED:
         return False
     vr = head[start + 4 : start + 6]
     return (syntax != _IMPLICIT) == (vr.isalpha() and vr.isupper())
@@ -215,7 +215,7 @@ def _last_fragment_is_there(file: BinaryIO, start: int, size: int) -> bool:
     return False
 
 
-def _inflated_size(file: BinaryIO, start: int) -> int:
+def inflated_size(file: BinaryIO, start: int) -> int:
     """Inflate a deflated data set piece by piece and return its size; stop once it is beyond bearing."""
     if not start:
         raise ValueError("no group length in the file meta information")

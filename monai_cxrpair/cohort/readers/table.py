@@ -101,9 +101,8 @@ def _optional(table: pd.DataFrame, raw: pd.DataFrame, source: Mapping[str, str])
         table["study_datetime"] = moments.dt.tz_localize(None)
         note("study_datetime", table["study_datetime"].isna() & (texts != ""), "missing")
     if "frame" in source:
-        table["frame"] = (
-            pd.to_numeric(raw[source["frame"]].replace("", "0"), errors="coerce").fillna(-1).astype("int64")
-        )
+        frames = pd.to_numeric(raw[source["frame"]].replace("", "0"), errors="coerce")
+        table["frame"] = frames.where(frames.between(0, 1 << 31), -1).astype("int64")  # also what is infinite
     return notes
 
 

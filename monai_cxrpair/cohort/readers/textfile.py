@@ -2,8 +2,6 @@
 
 import csv
 import gzip
-import zipfile
-import zlib
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +10,8 @@ from monai_cxrpair.errors import CxrPairError
 
 _TEXT = (".csv", ".tsv", ".txt")
 _EXCEL = (".xlsx", ".xlsm")
+MAX_COLUMNS = 10_000
+_LONGEST_LINE = 1 << 20  # characters
 SUFFIXES = (*_TEXT, *(f"{suffix}.gz" for suffix in _TEXT), *_EXCEL, ".parquet")
 
 
@@ -35,10 +35,13 @@ def read_text_table(path: Path) -> pd.DataFrame:
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
         raise CxrPairError(f"{path} is no table: it should end with one of {', '.join(SUFFIXES)}")
+    import pyarrow.parquet as pq
+
     try:
         if name.endswith(_EXCEL):
             table = pd.read_excel(path, dtype=str, keep_default_na=False, na_filter=False)
         elif name.endswith(".parquet"):
+            pq.read_table(path, partitioning=None).validate(full=True)  # else texts may be no Unicode
             table = _as_text(pd.read_parquet(path))
         else:
             separator = _separator(path)
@@ -47,9 +50,13 @@ def read_text_table(path: Path) -> pd.DataFrame:
         raise CxrPairError(f"no table {path}") from error
     except UnicodeDecodeError as error:
         raise CxrPairError(f"{path} is not UTF-8 text: save it as CSV UTF-8") from error
-    except (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile) as error:
+    except CxrPairError:
+        raise
+    except Exception as error:  # pandas, openpyxl and Arrow, fed foreign bytes, may raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CxrPairError(f"{path} cannot be read as a table: {reason}") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells for names of the rows
+        raise CxrPairError(f"{path}: its rows have more cells than its first line has names")
     if not len(table):
         raise CxrPairError(f"{path} has no rows")
     table.columns = pd.Index([str(column) for column in table.columns])
@@ -57,13 +64,20 @@ def read_text_table(path: Path) -> pd.DataFrame:
 
 
 def _separator(path: Path) -> str:
-    if path.name.lower().removesuffix(".gz").endswith(".tsv"):
-        return "\t"
     opener = gzip.open if path.name.lower().endswith(".gz") else open
     with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-        line = file.readline(1 << 20)
+        lines = [file.readline(_LONGEST_LINE)]
+        while lines[-1] and sum(line.count('"') for line in lines) % 2 and sum(map(len, lines)) < _LONGEST_LINE:
+            lines.append(file.readline(_LONGEST_LINE))  # a quoted name goes on
     # Separators inside of quoted column names do not count.
-    counts = {sep: len(next(csv.reader([line], delimiter=sep), [])) for sep in (",", ";", "\t")}
+    try:
+        counts = {sep: len(next(csv.reader(lines, delimiter=sep), [])) for sep in (",", ";", "\t")}
+    except csv.Error as error:
+        raise CxrPairError(f"{path}: its first line holds no names of columns ({error})") from error
+    if max(counts.values()) > MAX_COLUMNS:  # pandas takes the square of it in time
+        raise CxrPairError(f"{path} has {max(counts.values())} columns, no table of radiographs has so many")
+    if path.name.lower().removesuffix(".gz").endswith(".tsv"):
+        return "\t"
     return max(counts, key=lambda sep: counts[sep])
 
 

@@ -49,10 +49,17 @@ def read_split(path: str | Path, cohort: Cohort) -> Split:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CxrPairError(f"no split file {path}: write one with `cxrpair split`") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CxrPairError(f"{path} cannot be read as a split file") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CxrPairError(f"{path} is not a split file of the form {FORMAT}: write one with `cxrpair split`")
+    try:
+        return _split_of_content(content, cohort, path)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # its hash is right, and yet it is none
+        raise CxrPairError(f"{path} lacks what a split file has: write it again with `cxrpair split`") from error
+
+
+def _split_of_content(content: Mapping[str, Any], cohort: Cohort, path: str | Path) -> Split:
     if content.get("hash") != content_hash(content):
         raise CxrPairError(f"{path} was changed after it was written (its hash differs): write it again")
     if content["cohort"]["fingerprint"] != cohort.fingerprint():

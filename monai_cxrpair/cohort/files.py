@@ -62,6 +62,15 @@ def _flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def as_cell(path: str) -> str:
+    """A relative path for a table that people open in a spreadsheet, which would run a name such as `=HYPERLINK(...)`.
+
+    Returns:
+        The same file, as `./=HYPERLINK(...)`; other paths as they are.
+    """
+    return f"./{path}" if path.startswith(("=", "+", "-", "@", "\t", "\r")) else path
+
+
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, for its owner only.
 

@@ -14,7 +14,7 @@ from monai_cxrpair.cohort.deidentify import load_key, without_identifiers, write
 from monai_cxrpair.cohort.dicom.export import read_dicom
 from monai_cxrpair.cohort.dicom.reindex import options_digest, remember, unchanged_since
 from monai_cxrpair.cohort.dicom.state import StateFile
-from monai_cxrpair.cohort.files import check_writable, write_csv
+from monai_cxrpair.cohort.files import as_cell, check_writable, write_csv
 from monai_cxrpair.cohort.labels import join_labels
 from monai_cxrpair.cohort.pixel_check import PixelCheck, check_all, leave_out_checked
 from monai_cxrpair.cohort.processes import Progress
@@ -232,7 +232,7 @@ def _write_rejects(reading: Reading, path: Path) -> pd.DataFrame:
     """Write the rejects, and stop where nothing else is left."""
     reading.rejects.sort()
     rejects = pd.DataFrame(reading.rejects, columns=["path", "reason"]).astype("str")
-    write_csv(rejects, path)
+    write_csv(rejects.assign(path=rejects["path"].map(as_cell)), path)
     if len(reading.table):
         return rejects
     counts = ", ".join(f"{reason} {n}" for reason, n in Counter(rejects["reason"]).most_common())

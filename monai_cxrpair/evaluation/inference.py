@@ -15,7 +15,7 @@ from monai.engines import IterationEvents
 from torch import nn
 
 from monai_cxrpair.cohort.deidentify import load_key, pseudonyms
-from monai_cxrpair.cohort.files import PRIVATE, atomic_path, check_folder
+from monai_cxrpair.cohort.files import PRIVATE, as_cell, atomic_path, check_folder
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.calibrate import calibrated
 from monai_cxrpair.evaluation.heat_map import HeatMaps, as_png, overlay
@@ -101,7 +101,8 @@ class WritePredictions:
         if len(found):
             names = dict(zip(found, pseudonyms(found, "study", load_key(self.path.with_suffix(".key"))), strict=True))
         for row in self.rows:
-            row["study_id"] = names[row["study"]] if row["study_from"] == "uid" else row["study"]
+            row["study_id"] = names[row["study"]] if row["study_from"] == "uid" else as_cell(row["study"])
+            row["image_id"] = as_cell(row["image_id"])
 
 
 class WriteOverlays:

@@ -20,6 +20,7 @@ import pandas as pd
 import pydicom
 import pytest
 import yaml
+from no_network import guarded
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 
@@ -86,7 +87,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = place / "out"
     out.mkdir()
     for name, command in _commands(place).items():
-        environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, **guarded(place / "guard"), "OMP_NUM_THREADS": "1"}
         cwd = Path(__file__).resolve().parents[2] / "bundle"
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, check=False)
         assert done.returncode == 0, f"{name}: {done.stderr[-2000:]}"
@@ -175,6 +176,15 @@ def test_no_token_stands_in_anything_that_was_written(place: Path) -> None:
         for text in _contents(path):
             found = TOKENS.search(text)
             assert not found, f"{path.relative_to(place)}: {text[max(found.start() - 60, 0) : found.end() + 40]!r}"
+
+
+def test_nobody_asked_the_network(place: Path) -> None:
+    guard = place / "guard"
+    assert (guard / "asked").read_text() == ""
+    code = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **guarded(guard)}, check=False)
+    assert done.returncode == 1
+    assert "192.0.2.1" in (guard / "asked").read_text()  # it can fail
 
 
 def test_no_date_of_the_export_is_left_in_the_cohort(place: Path) -> None:

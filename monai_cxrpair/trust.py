@@ -21,8 +21,8 @@ SWITCH = "--trust_config"
 # Classes by themselves: what a name leads to below a module (`torch.nn.os.system`) is not a class of it.
 _CLASSES = re.compile(r"(?:torch\.nn|torch\.optim|torch\.optim\.lr_scheduler|monai\.networks\.nets)\.[A-Z][A-Za-z0-9]*")
 _TRANSFORM = re.compile(r"(?:monai\.transforms\.)?[A-Z][A-Za-z0-9]*")
-# What downloads, calls what it is given, or writes files.
-_OTHERWISE = re.compile(r"TorchVision|TorchIO|Pretrained|Lambda|Save|Write|ApplyTransform|SimulateDelay")
+# What downloads, calls what it is given (LoadImage: any function, as its reader), or writes files.
+_OTHERWISE = re.compile(r"Load|CuCIM|TorchVision|TorchIO|Pretrained|Lambda|Save|Write|ApplyTransform|SimulateDelay")
 _MACRO = re.compile(r"%[A-Za-z_][\w#:]*")
 _FILES = ("config_file", "meta_file", "args_file")
 
@@ -37,7 +37,8 @@ def runnable(config: Any, key: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(config, Mapping):
         for name, value in config.items():
             place = f"{key}#{name}" if key else str(name)
-            if name in ("_target_", "_mode_"):
+            # MONAI reads `encoder#_target_` and `encoder::_target_` of a file as a place within a section.
+            if re.split("#|::", str(name))[-1].lstrip("+") in ("_target_", "_mode_"):
                 yield place, str(value)
             else:
                 yield from runnable(value, place)
@@ -109,6 +110,7 @@ def check_command(arguments: list[str]) -> None:
     """
     if is_trusted(arguments):
         return
+    _refuse_nameless(arguments)
     for name, value in _options(arguments):
         if name == "logging_file" and value.lower() not in ("none", "false"):
             raise CxrPairError(
@@ -116,7 +118,20 @@ def check_command(arguments: list[str]) -> None:
             )
         if name in _FILES or (name == "tracking" and value != "mlflow"):
             for file in _list(value):
-                check_config(_read(Path(file)), source=file, typed=arguments)
+                config = _read(Path(file))
+                check_config(config, source=file, typed=arguments)
+                if name == "args_file" and isinstance(config, Mapping):  # options, which name further files
+                    check_command([f"--{key}={said}" for key, said in config.items() if f"--{key}" != SWITCH])
+
+
+def _refuse_nameless(arguments: list[str]) -> None:
+    """MONAI's command line takes a config file also by its place and as `-config_file`; here neither is looked for."""
+    follows = False  # the option before this word waits for its value
+    for word in arguments:
+        option = word.startswith("--") and len(word) > 2
+        if not option and (not follows or re.match("-[A-Za-z-]", word) or word in ("-", "--")):
+            raise CxrPairError(f"{word!r} belongs to no option: write --NAME VALUE, such as --config_file train.yaml")
+        follows = option and "=" not in word
 
 
 def _options(arguments: list[str]) -> Iterator[tuple[str, str]]:

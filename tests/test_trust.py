@@ -45,6 +45,10 @@ def test_what_is_trusted_is_what_the_projects_own_configs_hold():
         "augmentation: {_target_: Lambdad, keys: query}",
         "augmentation: {_target_: monai.transforms.SaveImage}",
         "augmentation: {_target_: DecathlonDataset}",
+        "augmentation: {_target_: LoadImaged, keys: query, reader: subprocess.getoutput, cmd: touch FILE}",
+        "encoder#_target_: os.system",
+        "'+encoder::_target_': os.system",
+        "'+train#handlers#0#_target_': subprocess.run",
         "train: {handlers: [{_target_: subprocess.run, args: [touch, FILE]}]}",
         "seed: '%/etc/other.yaml::seed'",
     ],
@@ -100,6 +104,25 @@ def test_what_the_user_types_and_what_the_user_trusts_runs(tmp_path):
     assert is_trusted(["--trust_config=True"])
     assert not is_trusted(["--trust_config", "false"])
     assert not is_trusted(["--x", "--trust_config true"])
+
+
+def test_a_file_of_arguments_names_no_config_that_is_not_looked_at(tmp_path):
+    (tmp_path / "evil.yaml").write_text("seed: $open('x', 'w')")
+    (tmp_path / "args.yaml").write_text(f"config_file: [{tmp_path}/evil.yaml]\ntrust_config: true")
+    with pytest.raises(CxrPairError, match=r"evil\.yaml: seed would run"):
+        check_command(["--args_file", str(tmp_path / "args.yaml")])
+    (tmp_path / "args.yaml").write_text("logging_file: mine.conf")
+    with pytest.raises(CxrPairError, match="Python evaluates"):
+        check_command(["--args_file", str(tmp_path / "args.yaml")])
+
+
+@pytest.mark.parametrize(
+    "words", [["None", "None", "None", "evil.yaml"], ["-config_file", "evil.yaml"], ["--seed", "-config_file", "x"]]
+)
+def test_a_config_without_its_option_is_refused(words):
+    with pytest.raises(CxrPairError, match="belongs to no option"):
+        check_command(words)
+    check_command(["--seed", "-1", "--resume", "--lr=-0.5"])
 
 
 def test_a_logging_file_and_a_file_that_cannot_be_read_are_one_line(tmp_path):

@@ -52,8 +52,8 @@ def runnable(config: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def written(text: str) -> str:
-    """Without line breaks, which YAML folds."""
-    return " ".join(text.split())
+    """Without line breaks, which YAML folds, and with `::` for `#`, as MONAI has it once it has read a config."""
+    return " ".join(text.split()).replace("#", "::")
 
 
 def trusted() -> frozenset[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from monailabel.config import settings
@@ -143,5 +145,15 @@ def _extend(server: Any) -> None:
     server.user_middleware.insert(0, Middleware(Guard))
     server.add_exception_handler(RequestValidationError, one_line)
     server.middleware_stack = None  # built anew at the next request; the one of the start-up is in use
-    if not settings.MONAI_LABEL_AUTH_ENABLE:
+    if settings.MONAI_LABEL_AUTH_ENABLE:
+        _take_tokens()
+    else:
         logger.warning("whoever reaches the port can read the radiographs: start the server with --host 127.0.0.1")
+
+
+def _take_tokens() -> None:
+    """MONAI Label names no algorithm when it reads a token, and then PyJWT 2 refuses every one."""
+    import jwt
+    from monailabel.endpoints.user import auth
+
+    auth.jwt = SimpleNamespace(decode=partial(jwt.decode, algorithms=["RS256"]))

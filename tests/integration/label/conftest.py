@@ -75,6 +75,12 @@ def _write_classifier(folder: Path) -> None:
     save_classifier(classifier_network(folder / "model.pt"), folder, {**card, "encoder_card": encoder})
 
 
+@pytest.fixture(scope="session")
+def write_classifier() -> Any:
+    """Writes one with random weights."""
+    return _write_classifier
+
+
 def _cxrpair(*arguments: object) -> str:
     command = [sys.executable, "-m", "monai_cxrpair.cli", *map(str, arguments)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -90,8 +96,8 @@ def server(label_environment: None, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @contextmanager
-def started(folder: Path, studies: object, model: Path) -> Iterator[Server]:
-    """A server of these studies, a folder or an address, as long as it is needed."""
+def started(folder: Path, studies: object, model: Path, **more: str) -> Iterator[Server]:
+    """A server of these studies, a folder or an address, as long as it is needed; `more` environment."""
     app = Path(_cxrpair("label-app", "--out", folder / "app", "--model", model))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -101,7 +107,7 @@ def started(folder: Path, studies: object, model: Path) -> Iterator[Server]:
     # Where nothing answers: who asks the network at the start fails.
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     environment = {**os.environ, **proxies, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
-    environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    environment |= {"OMP_WAIT_POLICY": "PASSIVE", **more}
     with (app / "server.log").open("wb") as log:
         process = subprocess.Popen(
             list(map(str, command)), cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
@@ -123,7 +129,7 @@ def _wait(server: Server, seconds: float = 180) -> None:
         if server.process.poll() is not None:
             pytest.fail(f"the server ended: {server.log()[-2000:]}")
         try:
-            if server.ask("GET", "/cxrpair/api/progress").ok:
+            if server.ask("GET", "/cxrpair/api/progress").status_code in (200, 401):
                 return
         except requests.ConnectionError:
             time.sleep(0.5)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,19 @@ def start(command):
     )  # fmt: skip
 
 
+def descendants(pid):
+    """All processes below one; a sweep gives each run a session of its own, so its group is not enough."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            said = stat.read_text().rpartition(")")[2].split()
+            parents.setdefault(int(said[1]), []).append(int(stat.parent.name))
+    found = list(parents.get(pid, []))
+    for child in found:
+        found.extend(parents.get(child, []))
+    return found
+
+
 def finish(command):
     """Seconds that it took."""
     began = time.monotonic()
@@ -92,7 +106,9 @@ def survives(command, folder, *, read, idle=0.5, kills=KILLS, prepare=lambda fol
             assert done < 4 * kills + 20, f"only {killed} kills came in time"
             seconds = max(0.97 * seconds, 0.1)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            for pid in [process.pid, *descendants(process.pid)]:  # as if the power had gone
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             process.wait()
             killed += 1
         process.stderr.close()

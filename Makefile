@@ -5,12 +5,14 @@ DEMO   ?= demo
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 LABEL  ?= .venv-label
+AUDIT  ?= .venv-audit
+AUDIT_SERVICE ?= pypi
 
 # Threads that wait must not spin: on a shared machine that costs several times the work itself.
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help install demo test test-encoders test-integration test-crash test-long fuzz label-env lint types check clean
+.PHONY: help install demo test test-encoders test-integration test-crash test-long fuzz label-env lint types check audit lock clean
 
 help:
 	@echo "make demo    synthetic radiographs -> pairs -> training -> report, in $(DEMO)/"
@@ -20,7 +22,8 @@ help:
 	@echo "make test-integration  the tests with real servers: label server, PACS"
 	@echo "make test-crash        kill -9 at random moments, 20 times each"
 	@echo "make fuzz              50,000 mutated files: none may crash, hang or take the memory"
-	@echo "make clean   remove $(VENV)/, $(LABEL)/ and $(DEMO)/"
+	@echo "make audit   the exact versions against the known security advisories"
+	@echo "make clean   remove $(VENV)/, $(LABEL)/, $(AUDIT)/ and $(DEMO)/"
 
 install: $(READY)
 
@@ -87,5 +90,27 @@ types: $(READY)
 
 check: lint types test
 
+# A service that has no answers finds nothing, and pip-audit ends well: so first a version with a known advisory
+# (CVE-2026-32711) must be found, and a version that the service does not know is an error (--strict).
+# What is excepted goes here as --ignore-vuln with its reason: nothing so far.
+audit: $(AUDIT)/bin/pip-audit
+	@echo "pydicom==3.0.1" > $(AUDIT)/known.txt
+	@$(AUDIT)/bin/pip-audit --service $(AUDIT_SERVICE) --no-deps --disable-pip -r $(AUDIT)/known.txt 2>&1 | \
+		grep -qE 'CVE-|GHSA-|PYSEC-' || { echo "error: the advisory service $(AUDIT_SERVICE) does not know the advisory of \
+	pydicom 3.0.1, nothing was audited: try AUDIT_SERVICE=osv, or another network" >&2; exit 1; }
+	$(AUDIT)/bin/pip-audit --service $(AUDIT_SERVICE) --strict --no-deps --disable-pip -r constraints.txt -r constraints-label.txt
+
+$(AUDIT)/bin/pip-audit $(AUDIT)/bin/uv &:
+	test -x $(AUDIT)/bin/python || $$(command -v $(PYTHON) || command -v python3) -m venv $(AUDIT)
+	$(AUDIT)/bin/pip install --quiet pip-audit==2.10.1 uv==0.13.9
+
+# Nothing is resolved: constraints.txt is complete, which tests/test_supply.py watches. torch's lines stay.
+lock: $(AUDIT)/bin/uv
+	grep -v '^torch==' constraints.txt > $(AUDIT)/pins.txt
+	$(AUDIT)/bin/uv pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate --universal \
+		--python-version 3.11 $(AUDIT)/pins.txt -o $(AUDIT)/hashes.txt
+	{ awk '/^[^ ]/ { keep = /^(#|torch==)/ } keep' requirements.txt; cat $(AUDIT)/hashes.txt; } > $(AUDIT)/new.txt
+	mv $(AUDIT)/new.txt requirements.txt
+
 clean:
-	rm -rf $(VENV) $(LABEL) $(DEMO)
+	rm -rf $(VENV) $(LABEL) $(AUDIT) $(DEMO)

@@ -58,10 +58,10 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# What needs the extra `encoders`, which the other tests do without: it makes every import of MONAI slower.
+# What needs the extras `encoders` and `export`. The other tests do without: the first makes every import of MONAI slower.
 test-encoders: $(READY)
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,encoders]"
-	$(BIN)/python -m pytest tests/contrast/test_encoders.py tests/evaluation/test_networks.py tests/integration/test_encoders.py
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,encoders,export]"
+	$(BIN)/python -m pytest tests/evaluation/test_export.py tests/contrast/test_encoders.py tests/evaluation/test_networks.py tests/integration/test_encoders.py
 
 # With real servers: MONAI Label from its own environment, Orthanc where it is installed; what is missing is skipped.
 test-integration: label-env

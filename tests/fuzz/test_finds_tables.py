@@ -15,6 +15,7 @@ from fuzz_base import PROJECT, Base
 from fuzz_bases import all_bases
 
 from monai_cxrpair.cohort import Cohort
+from monai_cxrpair.cohort.readers.locate import locate
 from monai_cxrpair.cohort.readers.textfile import read_text_table
 from monai_cxrpair.cohort.split.saved import content_hash, read_split
 from monai_cxrpair.commands.pairs import _overlay
@@ -193,3 +194,9 @@ def test_yaml_with_brackets_and_aliases_of_a_usual_kind_is_read() -> None:
     assert parse_yaml("a: &a {b: [1, [2]]}\nc: [*a, *a]\n")["c"] == [{"b": [1, [2]]}] * 2
     assert parse_yaml("a: " + "[" * MAX_DEPTH + "]" * MAX_DEPTH) is not None
     assert isinstance(pd.DataFrame(parse_yaml("a: [1]")), pd.DataFrame)
+
+
+def test_a_path_that_is_too_long_for_a_file_is_not_found(tmp_path):
+    expected = pd.Series(["9" * 5000 + ".png"])
+    (tmp_path / "a.png").touch()
+    assert list(locate(expected, tmp_path)) == list(expected)

@@ -24,7 +24,7 @@ def locate(
     Returns:
         The paths; the expected one where an image is in none of the folders.
     """
-    if not len(expected) or os.path.exists(root / expected.iloc[0]):  # noqa: PTH110 - Path's refuses a name too long
+    if not len(expected) or os.path.exists(root / expected.iloc[0]):
         return expected
     found: dict[str, str] = {}
     for folder in [root, *(entry for pattern in folders for entry in sorted(root.glob(pattern)) if entry.is_dir())]:

@@ -61,9 +61,9 @@ def read_source(path: str | Path) -> Dataset | None:
                     header.decode()
         except CxrPairError as error:
             raise CxrPairError(f"{path}: {error}") from error
-        except OSError as error:
-            raise CxrPairError(f"{path}: cannot be opened ({error.strerror or error})") from error
         except Exception as error:  # a parser that is fed foreign bytes may raise anything
+            if isinstance(error, OSError) and error.errno is not None:  # pydicom raises its own, without a number
+                raise CxrPairError(f"{path}: cannot be opened ({error.strerror})") from error
             raise CxrPairError(f"{path}: the DICOM header cannot be read ({type(error).__name__})") from error
     lacking = [name for name in _NEEDED if not str(header.get(name) or "").strip()]
     if lacking:

@@ -130,16 +130,24 @@ def test_a_deflated_bomb_is_refused_before_it_is_inflated(
         read(path)
 
 
+@pytest.mark.parametrize("called_from", [0, 500], ids=["shallow", "deep"])
 @pytest.mark.parametrize("depth", [100, 400])
-def test_deep_sequences_do_not_stop_the_reading_of_a_source(bases: dict[str, Base], tmp_path: Path, depth: int) -> None:
+def test_deep_sequences_do_not_stop_the_reading_of_a_source(
+    bases: dict[str, Base], tmp_path: Path, depth: int, called_from: int
+) -> None:
+    """From a deep stack pydicom meets the end of it, and says so with an OSError of its own."""
     data = bases["implicit.dcm"].data
     place = next(element.start for element in elements(data) if element.tag > 0x00082218)
     deep = nested(0x00082218, depth, implicit=True, little=True, closed=True, known=False)
     path = _written(tmp_path / "IM1", data[:place] + deep + data[place:])
     began = time.process_time()
     with pytest.raises(CxrPairError, match=r"nested more than 64 deep|header cannot be read"):
-        read_source(path)
+        _from(called_from, read_source, path)
     assert time.process_time() - began < SECONDS
+
+
+def _from(depth: int, call: Any, *args: Any) -> Any:
+    return _from(depth - 1, call, *args) if depth else call(*args)
 
 
 def test_sequences_of_a_usual_depth_are_no_reason(bases: dict[str, Base], tmp_path: Path) -> None:

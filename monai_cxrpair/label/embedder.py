@@ -37,7 +37,8 @@ class Embedder:
     """
 
     def __init__(self, folder: Path, *, batch_size: int, num_workers: int) -> None:
-        self.folder, self._batch_size, self._num_workers = folder, batch_size, num_workers
+        self.folder, self.pixels_folder = folder, folder / "pixels"
+        self._batch_size, self._num_workers = batch_size, num_workers
         self._lock = threading.Lock()
         self._pixels: dict[_File, bytes | None] = {}  # file -> pixel hash, None: it cannot be read
         self._tables: dict[str, EmbeddingTable] = {}
@@ -108,7 +109,7 @@ class Embedder:
                 image_size=loaded.image_size,
                 num_workers=self._num_workers,
                 max_unreadable=1.0,  # the worklist tells of them
-                cache_dir=self.folder / "pixels",
+                cache_dir=self.pixels_folder,
             )
             by_image = dict(zip(studies.cohort.table["image_id"].iloc[rows], files, strict=True))
             readable = [by_image[image] for image in dataset.cohort.table["image_id"]]

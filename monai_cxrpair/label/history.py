@@ -1,4 +1,4 @@
-"""The heads that were refitted: which answers each one learned from, and the files of those before."""
+"""The refits: which answers each one learned from, and the files of those before."""
 
 from __future__ import annotations
 
@@ -49,8 +49,11 @@ def add_refit(folder: Path, said: Mapping[str, Any]) -> None:
         raise CxrPairError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def learned_from(card: Mapping[str, Any], folder: Path) -> dict[str, float] | None:
-    """Study -> label that the present head learned from; None where it is as `evaluating` wrote it.
+def present_refit(card: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
+    """What the history says of the refit that made the present classifier; None where it is as `evaluating` wrote it.
+
+    Its `answers` (study -> label) are what it learned from; after a fine-tuning there is `held_out`, too: study ->
+    what networks said that saw no answer of its patient.
 
     Raises:
         CxrPairError: it was refitted, but the history does not say on what.
@@ -60,7 +63,7 @@ def learned_from(card: Mapping[str, Any], folder: Path) -> dict[str, float] | No
         return None
     for said in read_refits(folder):
         if said.get("number") == number and said.get("swapped"):
-            return {str(study): float(label) for study, label in said["answers"].items()}
+            return said
     raise CxrPairError(
         f"the present head is of refit {number}, which {folder / REFITS} does not know: no honest comparison is "
         f"possible; copy model.pt and model.json of {FIRST}/ back"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -32,12 +32,18 @@ class Labelled:
         labels: (n,) 1 or 0, those of the study.
         patients: (n,) codes.
         studies: (n,) codes.
+        rows: (n,) in the cohort that is read.
     """
 
     embeddings: npt.NDArray[np.float32]
     labels: npt.NDArray[np.float64]
     patients: npt.NDArray[np.int64]
     studies: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+
+    def take(self, chosen: npt.NDArray[np.bool_]) -> Labelled:
+        """Some of the radiographs."""
+        return Labelled(**{each.name: getattr(self, each.name)[chosen] for each in fields(self)})
 
     def units(self) -> Units:
         """The studies, as the evaluation tests them: by the maximum over their radiographs."""

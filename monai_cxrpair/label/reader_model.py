@@ -19,6 +19,7 @@ from monai_cxrpair.evaluation.protocols.units import make_units
 from monai_cxrpair.imaging.cache import decode
 from monai_cxrpair.label.embedder import Embedder, centre, preprocessing
 from monai_cxrpair.label.heat_png import heat_png
+from monai_cxrpair.label.history import FIRST
 from monai_cxrpair.label.loaded import Loaded, Signature, find_model, load, signature
 from monai_cxrpair.label.studies import Studies
 from monai_cxrpair.label.worklist import StudyScores
@@ -113,9 +114,22 @@ class ReaderModel:
                 self._loaded = load(self.model_file, device=self.device, own_encoder=self._own_encoder)
             return self._loaded
 
-    def embeddings(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def first(self) -> Loaded:
+        """The classifier as it came, from before all refits.
+
+        Raises:
+            CxrPairError: it is not there any more.
+        """
+        return load(self.model_file.parent / FIRST / "model.pt", device=self.device, own_encoder=self._own_encoder)
+
+    def embeddings(self, rows: npt.NDArray[np.int64], loaded: Loaded | None = None) -> npt.NDArray[np.float32]:
         """Of radiographs, by their rows in `studies.cohort`: (n, F), NaN where a file cannot be read."""
-        return self._embedder.embed(self.loaded(), self.studies, rows)
+        return self._embedder.embed(loaded or self.loaded(), self.studies, rows)
+
+    @property
+    def pixels_folder(self) -> Path:
+        """The pixel cache."""
+        return self._embedder.pixels_folder
 
     def predict(self, study: str) -> Prediction:
         """The prediction of one study; only its own radiographs are read.

@@ -168,9 +168,8 @@ def _answer(desk, page_headers, method, path, body):
     parts = urlsplit(path)
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     match method, parts.path.removeprefix("/cxrpair/").split("/"):
-        case "GET", ["api", "worklist"]:
-            another = query.get("another", "false") == "true"
-            found = desk.next_study(query["reader"], query.get("strategy", "mixed"), another=another)
+        case "POST", ["api", "worklist"]:
+            found = desk.next_study(body["reader"], body.get("strategy", "mixed"), another=body.get("another", False))
         case "GET", ["api", "progress"]:
             found = desk.progress()
         case "POST", ["api", "undo"]:

@@ -14,8 +14,10 @@ from monai_cxrpair.evaluation.probe import DEFAULT_C
 from monai_cxrpair.label.answers import Answers
 from monai_cxrpair.label.history import read_refits
 from monai_cxrpair.label.judge import Labelled, judge, make_folds, out_of_fold
+from monai_cxrpair.label.learning import Candidate, NewHead
 from monai_cxrpair.label.lock import locked
-from monai_cxrpair.label.refit import PRESENT, REFIT_LOCK, STAND_IN, Candidate, NewHead, gather, refit
+from monai_cxrpair.label.present import PRESENT, STAND_IN
+from monai_cxrpair.label.refit import REFIT_LOCK, gather, refit
 
 FINDING = "pleural_effusion"
 
@@ -36,7 +38,10 @@ def synthetic(n=120, seed=0, signal=1.0, features=8):
     studies = rng.permutation(np.repeat(np.arange(n), np.arange(n) % 2 + 1))
     truth = (rng.random(n) < 0.4).astype(float)
     x = rng.normal(size=(len(studies), features)) + signal * truth[studies][:, None] * (np.arange(features) == 0)
-    return Labelled(embeddings=x.astype(np.float32), labels=truth[studies], patients=studies // 2, studies=studies)
+    return Labelled(
+        embeddings=x.astype(np.float32), labels=truth[studies], patients=studies // 2, studies=studies,
+        rows=np.arange(len(studies)),
+    )  # fmt: skip
 
 
 def test_out_of_fold_scores_are_those_of_scikit_learn_with_folds_by_patient():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,8 +66,8 @@ class FineTuneLearner:
         """See `Learner`; held out is the part of the draw that the best epoch was chosen on."""
         scores, held_out, epochs = [], [], []
         for number, own in enumerate(draws):
-            network, held, epoch = self._train(self._encoders[encoder], own, seed=[self._seed, number])
-            scores.append(self._predict(network, self._encoders[encoder], rows))
+            network, held, epoch = self.train(self._encoders[encoder], own, seed=[self._seed, number])
+            scores.append(self.predict(network, self._encoders[encoder], rows))
             held_out.append(held)
             epochs.append(epoch)
             logger.info("%s, draw %d of %d: trained, epoch %d kept", encoder, number + 1, len(draws), epoch)
@@ -77,10 +77,25 @@ class FineTuneLearner:
         """See `Learner`."""
         return {"settings": self._name, **self._settings.as_dict()}
 
-    def _train(
-        self, encoder: FrozenEncoder, own: NDArray[np.int64], *, seed: Sequence[int]
+    def train(
+        self,
+        encoder: FrozenEncoder,
+        own: NDArray[np.int64],
+        *,
+        seed: Sequence[int],
+        after_epoch: Callable[[], None] = lambda: None,
     ) -> tuple[nn.Module, tuple[NDArray[np.int64], NDArray[np.float64]] | None, int]:
-        """The network of the best epoch, the held-out rows with its probabilities, and the number of that epoch."""
+        """Train one network.
+
+        Args:
+            encoder: it begins with.
+            own: rows to learn from.
+            seed: of the last layer, the order and the augmentation.
+            after_epoch: called after each; what it raises ends the training.
+
+        Returns:
+            The network of the best epoch, the held-out rows with its probabilities, and the number of that epoch.
+        """
         settings = self._settings
         learn, hold = self._hold_out(own)
         with torch.random.fork_rng():  # an encoder of somebody's own may have dropout
@@ -98,8 +113,9 @@ class FineTuneLearner:
                     loss.backward()
                     optimiser.step()
                 schedule.step()
+                after_epoch()
                 if hold is not None:
-                    found = self._predict(network, encoder, hold)
+                    found = self.predict(network, encoder, hold)
                     value = float(log_loss(self._labels[hold] == 1, found))
                     if value < best[0]:
                         best = (value, epoch + 1, copy.deepcopy(network.state_dict()), found)
@@ -155,7 +171,7 @@ class FineTuneLearner:
             )
 
     @torch.no_grad()
-    def _predict(self, network: nn.Module, encoder: FrozenEncoder, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    def predict(self, network: nn.Module, encoder: FrozenEncoder, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Probabilities (n,) of the centred squares, in eval mode."""
         network.eval()
         parts = [rows[begin : begin + _PREDICT_BATCH] for begin in range(0, len(rows), _PREDICT_BATCH)]

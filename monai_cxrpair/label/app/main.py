@@ -25,7 +25,7 @@ from monai_cxrpair.label.app.guard import Guard
 from monai_cxrpair.label.app.infer_route import infer_router
 from monai_cxrpair.label.app.routes import one_line, page_router
 from monai_cxrpair.label.app.start import open_desk
-from monai_cxrpair.label.app.tasks import ClassifyStudy, NextStudy, RefitHead, Score
+from monai_cxrpair.label.app.tasks import ClassifyStudy, LearnFromAnswers, NextStudy, Score
 from monai_cxrpair.label.desk import STRATEGY
 from monai_cxrpair.label.strategies import STRATEGIES
 
@@ -76,7 +76,7 @@ class MyApp(MONAILabelApp):  # type: ignore[misc,unused-ignore]
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """By the finding's name."""
-        return {self.desk.finding: RefitHead(self.desk)}
+        return {self.desk.finding: LearnFromAnswers(self.desk)}
 
     def init_strategies(self) -> dict[str, Strategy]:
         """Those of the worklist."""

@@ -21,7 +21,6 @@ _PAGE_HEADERS = {
     "Cache-Control": "no-cache",
     "X-Content-Type-Options": "nosniff",
 }
-Reader = Annotated[str, Query(min_length=1, max_length=128, description="who reads")]
 ReaderField = Annotated[str, Body(embed=True, min_length=1, max_length=128)]
 
 
@@ -47,12 +46,17 @@ def page_router(desk: Callable[[], Desk], *, dependencies: Sequence[Any] = ()) -
     def static(name: str) -> FileResponse:
         return _static(name)
 
-    @router.get("/api/worklist")
-    def worklist(reader: Reader, strategy: str = STRATEGY, another: bool = False) -> dict[str, Any]:
-        """The study to read next, leased to the reader for 15 minutes.
+    # POST: it leases, and what a browser or a proxy fetches ahead or again must not.
+    @router.post("/api/worklist")
+    def worklist(
+        reader: ReaderField,
+        strategy: Annotated[str, Body()] = STRATEGY,
+        another: Annotated[bool, Body()] = False,
+    ) -> dict[str, Any]:
+        """Send `{"reader": "kim", "strategy": "mixed", "another": false}`: the next study to read, leased for 15 min.
 
-        The one that the reader has not answered yet comes again, unless `another=true`. Strategies: uncertain,
-        diverse, mixed, random.
+        The one that the reader has not answered yet comes again, unless `another`. Strategies: uncertain, diverse,
+        mixed, random.
 
         `{"finding": "pleural_effusion", "reader": "kim", "strategy": "mixed", "study": "3f..." or null when nothing is
         left, "progress": see /api/progress}`

@@ -16,10 +16,13 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.label.desk import ANONYMOUS, Desk
+from monai_cxrpair.label.fine_tuning import FineTuning
 from monai_cxrpair.label.history import read_refits
 from monai_cxrpair.label.refit import refit
 from monai_cxrpair.label.strategies import closeness
 from monai_cxrpair.label.worklist import NO_THRESHOLD
+
+EPOCHS, MINUTES = 10, 60  # of a fine-tuning
 
 
 class ClassifyStudy(InferTask):
@@ -64,16 +67,16 @@ class ClassifyStudy(InferTask):
         return None if heat is None else _as_file(heat), result
 
 
-class RefitHead(TrainTask):
-    """A new linear head from the answers; the encoder stays as it is."""
+class LearnFromAnswers(TrainTask):
+    """A new linear head from the answers, in seconds; or, where `fine_tune` is true, the whole network, in minutes."""
 
     def __init__(self, desk: Desk) -> None:
-        super().__init__(f"Refit the head for {desk.finding} on the answers of the readers")
+        super().__init__(f"Learn {desk.finding} from the answers of the readers")
         self.desk = desk
 
     def config(self) -> dict[str, Any]:
         """What a client may set."""
-        return {"fine_tune": False, "seed": 0}
+        return {"fine_tune": False, "max_epochs": EPOCHS, "minutes": MINUTES, "seed": 0}
 
     def stats(self) -> dict[str, Any]:
         """The last refit."""
@@ -84,14 +87,18 @@ class RefitHead(TrainTask):
         """Refit, and tell what came of it.
 
         Raises:
-            CxrPairError: fine-tuning is asked for, a setting is wrong, or see `refit`.
+            CxrPairError: a setting is wrong, or see `refit`.
         """
-        if request.get("fine_tune", False) is not False:
-            raise CxrPairError("fine_tune: the server refits the head only; the whole network learns by `evaluating`")
-        seed = request.get("seed", 0)
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-            raise CxrPairError(f"seed is {str(seed)[:40]!r}: use a whole number from 0")
-        return asdict(refit(self.desk.model, self.desk.answers, seed=seed))
+        fine_tune = request.get("fine_tune", False)
+        if not isinstance(fine_tune, bool):
+            raise CxrPairError(f"fine_tune is {str(fine_tune)[:40]!r}: use true or false")
+        seed = _whole(request, "seed", 0, least=0, most=2**32 - 1)
+        learning = None
+        if fine_tune:
+            epochs = _whole(request, "max_epochs", EPOCHS, least=1, most=1000)
+            minutes = _whole(request, "minutes", MINUTES, least=1, most=10_000)
+            learning = FineTuning(self.desk.model, max_epochs=epochs, minutes=minutes)
+        return asdict(refit(self.desk.model, self.desk.answers, seed=seed, learning=learning))
 
 
 class NextStudy(Strategy):
@@ -124,6 +131,13 @@ class Score(ScoringMethod):
             values = closeness(values, NO_THRESHOLD if scores.threshold is None else scores.threshold)
         said = {study: float(value) for study, value in zip(scores.studies, values, strict=True) if value == value}
         return {"executed": len(said), "unreadable": len(values) - len(said), "scores": said}
+
+
+def _whole(request: dict[str, Any], name: str, default: int, *, least: int, most: int) -> int:
+    value = request.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise CxrPairError(f"{name} is {str(value)[:40]!r}: use a whole number from {least} to {most}")
+    return value
 
 
 def _as_file(content: bytes) -> str:

@@ -59,8 +59,7 @@ const name = encodeURIComponent;
 
 /** The study to read next: `{finding, study: id or null, progress}`. */
 export async function worklist(reader, strategy, another) {
-  const wanted = new URLSearchParams({ reader, strategy, another });
-  return (await ask(`api/worklist?${wanted}`, { seconds: SLOW })).body;
+  return (await ask("api/worklist", { send: { reader, strategy, another }, seconds: SLOW })).body;
 }
 
 /** What is known of a study. */

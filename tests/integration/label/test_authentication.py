@@ -20,7 +20,7 @@ ROUTES = [
     ("POST", "/scoring/probability"),
     ("GET", "/cxrpair/"),
     ("GET", "/cxrpair/page.js"),
-    ("GET", "/cxrpair/api/worklist?reader=kim"),
+    ("POST", "/cxrpair/api/worklist"),
     ("GET", "/cxrpair/api/progress"),
     ("GET", "/cxrpair/api/study/x"),
     ("GET", "/cxrpair/api/study/x/image/0.png"),
@@ -93,7 +93,7 @@ def test_without_a_right_token_nothing_is_served(guarded, key, method, path):
 
 def test_with_a_right_token_a_reader_reads(guarded, key):
     headers = _token(key, roles=["monailabel-user", "monailabel-annotator"])
-    study = guarded.ask("GET", "/cxrpair/api/worklist?reader=kim", headers=headers).json()["study"]
+    study = guarded.ask("POST", "/cxrpair/api/worklist", headers=headers, json={"reader": "kim"}).json()["study"]
     assert guarded.ask("GET", f"/cxrpair/api/study/{study}/image/0.png", headers=headers).ok
     assert guarded.ask("GET", "/cxrpair/", headers=headers).ok
     said = {"answer": "absent", "reader": "kim"}

@@ -10,7 +10,7 @@ FINDING = "pleural_effusion"
 
 
 def _next(server, reader: str, **more: str) -> str:
-    return server.ask("GET", "/cxrpair/api/worklist", params={"reader": reader, **more}).json()["study"]
+    return server.ask("POST", "/cxrpair/api/worklist", json={"reader": reader, **more}).json()["study"]
 
 
 def _label(server, study: str, said: object, *, tag: str = "final", reader: str = "api"):
@@ -100,16 +100,18 @@ BAD = [
     ("POST", "/activelearning/random", {"data": "[1", "headers": {"content-type": "application/json"}}),
     ("POST", "/scoring/dice", {"params": {"run_sync": "true"}}),
     ("POST", "/train/other", {"params": {"run_sync": "true"}}),
-    ("POST", f"/train/{FINDING}", {"params": {"run_sync": "true"}, "json": {"fine_tune": True}}),
+    ("POST", f"/train/{FINDING}", {"params": {"run_sync": "true"}, "json": {"fine_tune": "yes"}}),
+    ("POST", f"/train/{FINDING}", {"params": {"run_sync": "true"}, "json": {"fine_tune": True, "max_epochs": 0}}),
     ("POST", f"/train/{FINDING}", {"params": {"run_sync": "true"}, "json": {"seed": "one"}}),
     ("PUT", f"/model/{FINDING}", {"files": {"file": ("model.pt", b"x")}}),
     ("DELETE", f"/model/{FINDING}", {}),
     ("PUT", "/session/", {"files": {"files": ("x", b"x")}}),
     ("GET", "/proxy/dicom/studies", {}),
     ("POST", "/proxy/dicom/stow/studies", {"data": b"x"}),
-    ("GET", "/cxrpair/api/worklist", {}),
-    ("GET", "/cxrpair/api/worklist", {"params": {"reader": ""}}),
-    ("GET", "/cxrpair/api/worklist", {"params": {"reader": "bad", "strategy": "best"}}),
+    ("POST", "/cxrpair/api/worklist", {}),
+    ("POST", "/cxrpair/api/worklist", {"json": {"reader": ""}}),
+    ("POST", "/cxrpair/api/worklist", {"json": {"reader": "bad", "strategy": "best"}}),
+    ("POST", "/cxrpair/api/worklist", {"json": {"reader": "bad", "another": 7}}),
     ("GET", "/cxrpair/api/study/unknown", {}),
     ("GET", "/cxrpair/api/study/..%2f..%2fanswers.jsonl", {}),
     ("GET", "/cxrpair/api/study/unknown/image/0.png", {}),

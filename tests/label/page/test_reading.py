@@ -195,7 +195,7 @@ def test_an_answer_for_another_finding_is_not_sent_for_this_one(reader):
 
 
 def test_a_server_that_gives_no_study_is_asked_until_it_does(reader):
-    reader.server.faults.append(("GET", "/worklist", 500))
+    reader.server.faults.append(("POST", "/worklist", 500))
     reader.browser.open(reader.server.address, width=1280)
     reader.until("document.querySelector('#reader-dialog').open")
     for key in "kim":
@@ -241,5 +241,5 @@ def test_another_order_is_asked_for_from_the_next_study_on_and_kept(reader):
     )
     reader.answer("1")
     reader.until("document.body.dataset.phase === 'reading'")
-    assert "strategy=uncertain" in [path for _, path, _ in reader.server.asked if "worklist" in path][-1]
+    assert [body["strategy"] for _, path, body in reader.server.asked if "worklist" in path][-1] == "uncertain"
     assert json.loads(reader.value("localStorage.getItem('cxrpair.settings')"))["strategy"] == "uncertain"

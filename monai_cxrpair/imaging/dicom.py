@@ -24,14 +24,14 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, get_decoder
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ImplicitVRLittleEndian, JPEGLSTransferSyntaxes
 
 from monai_cxrpair.cohort.dicom.file import MAX_SECONDS
 from monai_cxrpair.cohort.dicom.guard import time_limit
 from monai_cxrpair.cohort.dicom.rules import MAX_PIXELS
 from monai_cxrpair.cohort.dicom.whole import whole_file
 from monai_cxrpair.errors import CxrPairError
-from monai_cxrpair.imaging.codestream import claimed_shape
+from monai_cxrpair.imaging.codestream import claimed_shape, has_end, is_jpeg_ls
 from monai_cxrpair.imaging.collimation import Field, declared_field
 from monai_cxrpair.imaging.orientation import AS_STORED, apply_turn, turn_for
 from monai_cxrpair.imaging.voi import apply_voi_lut, apply_window
@@ -219,7 +219,15 @@ def _check_codestream(dataset: Any) -> None:
     """Refuse compressed pixels of another size than the header's before a decoder makes room for them."""
     if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         return
-    claimed = claimed_shape(get_frame(dataset.PixelData, 0, number_of_frames=1))
+    stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    expected = dataset.file_meta.TransferSyntaxUID in JPEGLSTransferSyntaxes
+    if expected or is_jpeg_ls(stream):
+        # Decoders read on behind the end of one that is cut off, for seconds (CharLS) or a minute (libjpeg).
+        if not has_end(stream):
+            raise CxrPairError("the compressed picture is cut off, its end is missing")
+        if not expected:
+            raise CxrPairError("the header names another compression than the picture's, which is JPEG-LS")
+    claimed = claimed_shape(stream)
     if claimed is not None and claimed != (dataset.Rows, dataset.Columns):
         raise CxrPairError(
             f"the header says {dataset.Rows} x {dataset.Columns} pixels, the compressed picture "
@@ -231,10 +239,14 @@ def _decoded(dataset: Any) -> npt.NDArray[Any]:
     """Decode with pydicom's decoders, but never with gdcm: a damaged JPEG makes it abort the process.
 
     Where gdcm is installed pydicom prefers it; Pillow, asked first then, gives the same values (both are libjpeg).
+    JPEG-LS is decoded by CharLS alone: pylibjpeg's libjpeg takes up to a minute for a damaged one of 6 kB.
     """
-    plugins = get_decoder(dataset.file_meta.TransferSyntaxUID).available_plugins
+    syntax = dataset.file_meta.TransferSyntaxUID
+    plugins = get_decoder(syntax).available_plugins
     others = [name for name in plugins if name != "gdcm"]
-    if len(others) in (0, len(plugins)):
+    if syntax in JPEGLSTransferSyntaxes:
+        others = ["pyjpegls"]
+    if others in ([], list(plugins)):
         return np.asarray(dataset.pixel_array)
     for name in others:
         dataset.pixel_array_options(decoding_plugin=name)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import jpeg_ls
 import nibabel
 import numpy as np
 import pydicom
@@ -49,6 +50,36 @@ def test_one_header_takes_no_longer_than_a_file_may() -> None:
 
 
 # DICOM
+
+
+@pytest.mark.parametrize("syntax", [pydicom.uid.JPEGLSLossless, pydicom.uid.JPEGBaseline8Bit])
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
+def test_jpeg_ls_that_is_cut_off_is_refused_before_a_decoder_reads_on_behind_its_end(
+    bases: dict[str, Base], tmp_path: Path, syntax: str, share: float
+) -> None:
+    """CharLS takes 4 s for 2 kB, libjpeg up to a minute."""
+    dataset = pydicom.dcmread(io.BytesIO(bases["rle.dcm"].data))
+    rng = np.random.default_rng(0)
+    dataset.Rows = dataset.Columns = 128
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit, dataset.PixelRepresentation = 7, 0
+    picture = cv2.GaussianBlur(rng.random((128, 128)), (0, 0), 3) * 255
+    stream = bytes(jpeg_ls.encode(picture.astype(np.uint8)))
+    for name, content, reason in (
+        ("whole.dcm", stream, None if syntax == pydicom.uid.JPEGLSLossless else "JPEG-LS"),
+        ("cut.dcm", stream[: int(share * len(stream))], "cut off"),
+    ):
+        dataset.PixelData = pydicom.encaps.encapsulate([content])
+        dataset["PixelData"].VR = "OB"
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.save_as(tmp_path / name)
+        began = time.process_time()
+        if reason is None:
+            assert read_radiograph(tmp_path / name).shape == (1, 128, 128)
+        else:
+            with pytest.raises(CxrPairError, match=reason):
+                read_radiograph(tmp_path / name)
+        assert time.process_time() - began < 1
 
 
 def test_the_panic_of_a_rust_decoder_is_an_error_of_the_file(bases: dict[str, Base], tmp_path: Path) -> None:

@@ -176,7 +176,10 @@ def json_text(data: bytes, rng: Random) -> bytes:
         return rng.choice(
             (raw(data, rng), b"[" * rng.choice((100, 5000, 200000)), b'{"format":' * 5000, b"\xef\xbb\xbf" + data)
         )
-    tree = json.loads(data)
+    try:
+        tree = json.loads(data)
+    except (ValueError, RecursionError):  # it was mutated before
+        return raw(data, rng)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         tree = _changed(tree, rng)
     return json.dumps(tree).encode("utf-8", "replace")

@@ -50,6 +50,7 @@ def _written(path: Path, content: bytes | str) -> Path:
         ("wide.csv", "a," * 40_000 + "\n1,2\n", "40001 columns"),
         ("wide.tsv", "a\t" * 40_000 + "\n1\t2\n", "40001 columns"),
         ("quoted.csv", '"a\nb",' + "x," * 40_000 + "\n1,2\n", "40002 columns"),
+        ("wide.csv", "patient_id\n" + "x," * 40_000, "more cells than"),
         ("shifted.csv", "patient_id,study_id,path\np,s,x.png,1\np,s,y.png,2\n", "more cells than"),
     ],
 )

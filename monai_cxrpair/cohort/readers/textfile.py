@@ -2,7 +2,10 @@
 
 import csv
 import gzip
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any, TextIO
 
 import pandas as pd
 
@@ -11,6 +14,7 @@ from monai_cxrpair.errors import CxrPairError
 _TEXT = (".csv", ".tsv", ".txt")
 _EXCEL = (".xlsx", ".xlsm")
 MAX_COLUMNS = 10_000
+_WIDER = "its rows have more cells than its first line has names"
 _LONGEST_LINE = 1 << 20  # characters
 SUFFIXES = (*_TEXT, *(f"{suffix}.gz" for suffix in _TEXT), *_EXCEL, ".parquet")
 
@@ -45,6 +49,7 @@ def read_text_table(path: Path) -> pd.DataFrame:
             table = _as_text(pd.read_parquet(path))
         else:
             separator = _separator(path)
+            _check_width(path, separator)
             table = pd.read_csv(path, sep=separator, dtype=str, na_filter=False, encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise CxrPairError(f"no table {path}") from error
@@ -56,7 +61,7 @@ def read_text_table(path: Path) -> pd.DataFrame:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CxrPairError(f"{path} cannot be read as a table: {reason}") from error
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells for names of the rows
-        raise CxrPairError(f"{path}: its rows have more cells than its first line has names")
+        raise CxrPairError(f"{path}: {_WIDER}")
     if not len(table):
         raise CxrPairError(f"{path} has no rows")
     table.columns = pd.Index([str(column) for column in table.columns])
@@ -64,8 +69,7 @@ def read_text_table(path: Path) -> pd.DataFrame:
 
 
 def _separator(path: Path) -> str:
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+    with _opened(path) as file:
         lines = [file.readline(_LONGEST_LINE)]
         while lines[-1] and sum(line.count('"') for line in lines) % 2 and sum(map(len, lines)) < _LONGEST_LINE:
             lines.append(file.readline(_LONGEST_LINE))  # a quoted name goes on
@@ -79,6 +83,21 @@ def _separator(path: Path) -> str:
     if path.name.lower().removesuffix(".gz").endswith(".tsv"):
         return "\t"
     return max(counts, key=lambda sep: counts[sep])
+
+
+def _check_width(path: Path, separator: str) -> None:
+    """Refuse a first row that is wider than the names: pandas takes the surplus for an index, the square in time."""
+    with _opened(path) as file, suppress(csv.Error):  # pandas tells of the line
+        rows = csv.reader(iter(partial(file.readline, _LONGEST_LINE), ""), delimiter=separator)
+        names = next(rows, [])
+        if len(next(filter(None, rows), [])) > len(names):
+            raise CxrPairError(f"{path}: {_WIDER}")
+
+
+def _opened(path: Path) -> TextIO:
+    opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
+    file: TextIO = opener(path, "rt", encoding="utf-8-sig", newline="")
+    return file
 
 
 def _as_text(table: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from fuzz_bases import all_bases
 
 from monai_cxrpair.cohort import Cohort
 from monai_cxrpair.cohort.readers.locate import locate
+from monai_cxrpair.cohort.readers.nih import read_nih
 from monai_cxrpair.cohort.readers.textfile import read_text_table
 from monai_cxrpair.cohort.split.saved import content_hash, read_split
 from monai_cxrpair.commands.pairs import _overlay
@@ -50,6 +51,7 @@ def _written(path: Path, content: bytes | str) -> Path:
         ("wide.csv", "a," * 40_000 + "\n1,2\n", "40001 columns"),
         ("wide.tsv", "a\t" * 40_000 + "\n1\t2\n", "40001 columns"),
         ("quoted.csv", '"a\nb",' + "x," * 40_000 + "\n1,2\n", "40002 columns"),
+        ("quoted.csv", 'patient_id,"a\n"x"y,"\n"' + "x," * 40_000 + '"', "columns, no table"),
         ("wide.csv", "patient_id\n" + "x," * 40_000, "more cells than"),
         ("shifted.csv", "patient_id,study_id,path\np,s,x.png,1\np,s,y.png,2\n", "more cells than"),
     ],
@@ -64,6 +66,13 @@ def test_a_table_that_is_none_is_one_line_and_at_once(tmp_path: Path, name: str,
 def test_a_name_of_a_column_may_go_on_in_the_next_line(tmp_path: Path) -> None:
     table = read_text_table(_written(tmp_path / "quoted.csv", '"a\nb",c\n1,2\n'))
     assert list(table.columns) == ["a\nb", "c"]
+
+
+def test_a_finding_that_is_called_like_a_column_of_the_cohort_is_another_column(tmp_path: Path) -> None:
+    names = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"
+    (tmp_path / "nih.csv").write_text(f"{names}\na.png,Image ID|Mass,0,1,50,M,PA\n")
+    reading = read_nih(read_text_table(tmp_path / "nih.csv"), root=tmp_path)
+    assert sorted(reading.findings) == ["finding_image_id", "mass"]
 
 
 def test_a_parquet_column_that_is_no_text_is_an_error_of_the_table(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from monai_cxrpair.cohort.schema import FINDING_VALUES
+from monai_cxrpair.cohort.schema import COLUMNS, FINDING_VALUES
 
 # The 14 observations of CheXpert (Irvin et al., AAAI 2019), in the order of its table.
 CHEXPERT = (
@@ -37,9 +37,12 @@ def shared_name(text: str) -> str:
 
 
 def finding_name(text: str) -> str:
-    """Write the name of a finding so that it can stand in a filter: `Pleural Effusion` -> `pleural_effusion`."""
+    """Write the name of a finding so that it can stand in a filter: `Pleural Effusion` -> `pleural_effusion`.
+
+    One that is called like a column of the cohort becomes another one: `Path` -> `finding_path`.
+    """
     name = re.sub(r"[^0-9a-z]+", "_", text.lower()).strip("_")
-    if not name or name[0].isdigit():
+    if not name or name[0].isdigit() or name in COLUMNS:
         name = f"finding_{name}".rstrip("_")
     return _SYNONYMS.get(name, name)
 

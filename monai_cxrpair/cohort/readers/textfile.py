@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -49,7 +48,6 @@ def read_text_table(path: Path) -> pd.DataFrame:
             table = _as_text(pd.read_parquet(path))
         else:
             separator = _separator(path)
-            _check_width(path, separator)
             table = pd.read_csv(path, sep=separator, dtype=str, na_filter=False, encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise CxrPairError(f"no table {path}") from error
@@ -69,29 +67,35 @@ def read_text_table(path: Path) -> pd.DataFrame:
 
 
 def _separator(path: Path) -> str:
+    """Of `,`, `;`, tab the one that the first line holds most of, outside of quotes.
+
+    Raises:
+        CxrPairError: There are more columns than any table has, or a row has more cells: pandas takes the surplus for
+            an index. The square of their number goes into its time.
+    """
+    starts = {separator: _start(path, separator) for separator in (",", ";", "\t")}
+    tabs = path.name.lower().removesuffix(".gz").endswith(".tsv")
+    separator = "\t" if tabs else max(starts, key=lambda each: len(starts[each][0]))
+    names, row = starts[separator]
+    if len(names) > MAX_COLUMNS:
+        raise CxrPairError(f"{path} has {len(names)} columns, no table of radiographs has so many")
+    if len(row) > len(names):
+        raise CxrPairError(f"{path}: {_WIDER}")
+    return separator
+
+
+def _start(path: Path, separator: str) -> tuple[list[str], list[str]]:
+    """The names of the columns, which may go on in the next line, and the cells of the first row."""
     with _opened(path) as file:
-        lines = [file.readline(_LONGEST_LINE)]
-        while lines[-1] and sum(line.count('"') for line in lines) % 2 and sum(map(len, lines)) < _LONGEST_LINE:
-            lines.append(file.readline(_LONGEST_LINE))  # a quoted name goes on
-    # Separators inside of quoted column names do not count.
-    try:
-        counts = {sep: len(next(csv.reader(lines, delimiter=sep), [])) for sep in (",", ";", "\t")}
-    except csv.Error as error:
-        raise CxrPairError(f"{path}: its first line holds no names of columns ({error})") from error
-    if max(counts.values()) > MAX_COLUMNS:  # pandas takes the square of it in time
-        raise CxrPairError(f"{path} has {max(counts.values())} columns, no table of radiographs has so many")
-    if path.name.lower().removesuffix(".gz").endswith(".tsv"):
-        return "\t"
-    return max(counts, key=lambda sep: counts[sep])
-
-
-def _check_width(path: Path, separator: str) -> None:
-    """Refuse a first row that is wider than the names: pandas takes the surplus for an index, the square in time."""
-    with _opened(path) as file, suppress(csv.Error):  # pandas tells of the line
         rows = csv.reader(iter(partial(file.readline, _LONGEST_LINE), ""), delimiter=separator)
-        names = next(rows, [])
-        if len(next(filter(None, rows), [])) > len(names):
-            raise CxrPairError(f"{path}: {_WIDER}")
+        try:
+            names = next(rows, [])
+        except csv.Error as error:
+            raise CxrPairError(f"{path}: its first line holds no names of columns ({error})") from error
+        try:
+            return names, next(filter(None, rows), [])
+        except csv.Error:  # pandas tells of the line
+            return names, []
 
 
 def _opened(path: Path) -> TextIO:

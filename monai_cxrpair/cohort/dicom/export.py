@@ -157,6 +157,8 @@ def _finish(reading: Reading) -> None:
         "radiographs without a body part, taken for chest radiographs": table["_no_body_part"].sum(),
         "radiographs FOR PROCESSING that have no twin FOR PRESENTATION": table["_for_processing"].sum(),
         "ages that were not understood and became missing": table["_bad_age"].sum(),
+        "files that begin as a program or another document does (their pixels are read as any others', but do not open "
+        "or pass on such files)": table["_foreign"].sum(),
         "studies of several patients that became one study of each": shared,
     }
     reading.notes.extend(f"{what}: {int(count)}" for what, count in counted.items() if count)

@@ -75,6 +75,8 @@ def read_header(file: BinaryIO, size: int) -> Header | Reason:
         return Reason.UNREADABLE if marked else Reason.NOT_DICOM
     if isinstance(header, Header) and not marked and not ("SOPClassUID" in header and "Modality" in header):
         return Reason.NOT_DICOM
+    if isinstance(header, Header) and marked:
+        header.preamble = head[:128]
     return header
 
 

@@ -54,14 +54,18 @@ class Header:
     Args:
         elements: Tag -> pydicom's raw or converted element.
         pixels: What the file holds as pixels.
+
+    Attributes:
+        preamble: The 128 bytes before the mark (PS3.10 7.1), of which DICOM takes no notice; empty without a mark.
     """
 
-    __slots__ = ("_elements", "_encoding", "pixels")
+    __slots__ = ("_elements", "_encoding", "pixels", "preamble")
 
     def __init__(self, elements: Mapping[int, Any], pixels: Pixels) -> None:
         self._elements = elements
         self._encoding: Sequence[str] | None = None
         self.pixels = pixels
+        self.preamble = b""
 
     def __contains__(self, keyword: str) -> bool:
         return TAGS[keyword] in self._elements

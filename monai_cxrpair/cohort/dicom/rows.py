@@ -26,6 +26,12 @@ _DESCRIPTIONS = (
     *("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription", "PostprocessingFunction"),
 )
 _FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"  # PS3.4 B.5: Digital X-Ray Image Storage - For Processing
+# How programs and documents begin that a computer may run or open: they fit into the preamble (CVE-2019-11687). TIFF is
+# not among them, which PS3.10 7.1 has the preamble for.
+_FOREIGN = (
+    *(b"MZ", b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"#!"),
+    *(b"%PDF", b"PK\x03\x04", b"Rar!", b"<", b"{\\rtf", b"\xd0\xcf\x11\xe0"),
+)
 # Columns whose names start with `_` serve the steps up to the cohort and do not reach it.
 SCHEMA = pa.schema(
     [
@@ -36,7 +42,7 @@ SCHEMA = pa.schema(
         ("sex", pa.string()),
         *((name, pa.string()) for name in ("_acquired", "_sources")),
         *((name, pa.bool_()) for name in ("_names_patient", "_no_body_part", "_bad_age")),
-        *((name, pa.bool_()) for name in ("_for_processing", "_burned_in")),
+        *((name, pa.bool_()) for name in ("_for_processing", "_burned_in", "_foreign")),
         ("_again", pa.bool_()),  # it could not be opened, which may be otherwise the next time
     ]
 )
@@ -136,6 +142,7 @@ def _radiograph(header: Header, path: str) -> dict[str, Any]:
         "_bad_age": bool(written) and age != age,
         "_for_processing": intent == "FOR PROCESSING" or (not intent and text("SOPClassUID") == _FOR_PROCESSING),
         "_burned_in": text("BurnedInAnnotation").upper() == "YES",
+        "_foreign": header.preamble.startswith(_FOREIGN),
     }
 
 

@@ -132,6 +132,20 @@ def test_a_file_that_could_not_be_opened_is_tried_again(
     assert _index(tmp_path) == {"1": "kept", "2": "kept"}
 
 
+@pytest.mark.parametrize("preamble", [b"MZ\x90", b"\x7fELF\x02", b"#!/bin/sh\n", b"%PDF-1.7", b"<script>"])
+def test_a_file_that_is_a_program_too_is_read_and_told_of(
+    make_dicom: MakeDicom, tmp_path: Path, preamble: bytes
+) -> None:
+    """A polyglot: the preamble may hold anything (PS3.10 7.1, CVE-2019-11687)."""
+    path, other = make_dicom("1"), make_dicom("2")
+    path.write_bytes(preamble.ljust(128, b"\0") + path.read_bytes()[128:])
+    other.write_bytes(b"II*\0".ljust(128, b"\0") + other.read_bytes()[128:])  # TIFF is what the preamble is for
+    result = index_source(tmp_path / "pacs", out=tmp_path / "out" / "c.parquet")
+    assert len(result.cohort) == 2
+    (note,) = [note for note in result.notes if "program" in note]
+    assert note.endswith(": 1")
+
+
 def test_what_a_killed_run_left_beside_its_output_is_no_part_of_the_export(
     make_dicom: MakeDicom, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from monai_cxrpair.cohort.files import PRIVATE
+from monai_cxrpair.cohort.files import atomic_path
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.cards import read_classifier_card
 from monai_cxrpair.evaluation.classifier import save_classifier
@@ -39,14 +39,9 @@ def read_refits(folder: Path) -> list[dict[str, Any]]:
 def add_refit(folder: Path, said: Mapping[str, Any]) -> None:
     """Write a refit down; for the owner only, since it has the pseudonyms of studies with their answers."""
     path = folder / REFITS
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE)
-        with os.fdopen(handle, "wb") as file:
-            file.write(json.dumps(dict(said), allow_nan=False).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise CxrPairError(f"cannot write {path}: {error.strerror or error}") from error
+    before = path.read_bytes() if path.exists() else b""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(before + json.dumps(dict(said), allow_nan=False).encode() + b"\n")
 
 
 def present_refit(card: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:

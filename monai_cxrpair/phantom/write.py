@@ -6,6 +6,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -83,17 +84,15 @@ def write_phantom(
                 progress(len(rows), total)
     _write_table(out / "truth.csv", rows)
     if sources:  # leads back to the patients of the cohort: for its owner only, the rest of the phantom may be shared
-        from monai_cxrpair.cohort.files import PRIVATE, atomic_path  # here, as in `read_like`
-
-        with atomic_path(out / "sources.csv", mode=PRIVATE) as temporary:
-            _write_table(temporary, sources)
+        _write_table(out / "sources.csv", sources, mode=0o600)
     if file_format == "png":
         _write_table(out / "index.csv", [index_row(row) for row in rows])
     summary = _summary(rows, settings, seed=seed, file_format=file_format)
     asked = {"patients": patients, "like": None if like is None else Path(like).name, "structure": structure}
     document = {**summary, "version": __version__, "asked": asked, "settings": asdict(settings)}
     # Written last: a folder without it was not finished.
-    (out / "phantom.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    with _atomic(out / "phantom.json") as temporary:
+        temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return summary
 
 
@@ -119,9 +118,15 @@ def _write_one(out: Path, item: PhantomRadiograph, *, seed: int, file_format: st
     return truth_row(item, identity, path=path.as_posix(), study_id=study_id, image_id=image_id)
 
 
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+def _atomic(path: Path, mode: int | None = None) -> AbstractContextManager[Path]:
+    from monai_cxrpair.cohort.files import atomic_path  # here, as in `read_like`
+
+    return atomic_path(path, mode=mode)
+
+
+def _write_table(path: Path, rows: list[dict[str, Any]], *, mode: int | None = None) -> None:
     """Write rows of equal keys as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with _atomic(path, mode) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.preprocessing import normalize
 
+from monai_cxrpair.cohort.files import atomic_path
 from monai_cxrpair.evaluation.attributes import attributes, view_names
 from monai_cxrpair.evaluation.give_away import NO_PATIENTS
 from monai_cxrpair.evaluation.panels.panel import Evaluated, Panel, PanelError
@@ -210,5 +211,6 @@ def _draw(tiles: list[NDArray[np.uint8]], findings: NDArray[Any], views: NDArray
                 )
         for axes, title in zip(grid[0], ("asked", "nearest", "2nd", "3rd", "4th", "5th"), strict=True):
             axes.set_title(title, fontsize=9)
-        figure.savefig(path, dpi=130, format="jpeg", pil_kwargs={"quality": 88})
+        with atomic_path(path, mode=None) as temporary:
+            figure.savefig(temporary, dpi=130, format="jpeg", pil_kwargs={"quality": 88})
     return path

@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from monai_cxrpair.cohort.files import atomic_path
+
 # Okabe and Ito's palette, told apart by colour-blind readers, the darker colours first; line styles for grey print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 STYLES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
@@ -28,8 +30,10 @@ def picture(size: tuple[float, float]) -> Iterator[Figure]:
 def save(figure: Figure, out_dir: Path, stem: str) -> tuple[Path, Path]:
     """Write `<stem>.png` and `<stem>.svg`; inside `picture`."""
     png, svg = out_dir / f"{stem}.png", out_dir / f"{stem}.svg"
-    figure.savefig(png, dpi=160, metadata={"Software": None})
-    figure.savefig(svg, metadata={"Date": None})
+    with atomic_path(png, mode=None) as temporary:
+        figure.savefig(temporary, format="png", dpi=160, metadata={"Software": None})
+    with atomic_path(svg, mode=None) as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
     return png, svg
 
 

@@ -24,7 +24,7 @@ from monai_cxrpair.commands.run import run
 from monai_cxrpair.commands.send import send
 from monai_cxrpair.commands.split import split
 from monai_cxrpair.commands.sweep import sweep
-from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.errors import CxrPairError, disk_error
 
 app = typer.Typer(
     name="cxrpair",
@@ -86,8 +86,8 @@ def main() -> None:
         if debug:
             raise
         # The message of an unforeseen error may hold a patient's data, so it is shown only on request.
-        name = type(error).__name__
-        typer.echo(f"error: unexpected {name}; set CXRPAIR_DEBUG=1 to see where it comes from", err=True)
+        unforeseen = f"unexpected {type(error).__name__}; set CXRPAIR_DEBUG=1 to see where it comes from"
+        typer.echo(f"error: {disk_error(error) or unforeseen}", err=True)
         sys.exit(1)
 
 

@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser
 import monai_cxrpair
 from monai_cxrpair.cohort import Cohort
 from monai_cxrpair.cohort.files import check_folder
-from monai_cxrpair.errors import CxrPairError
+from monai_cxrpair.errors import CxrPairError, disk_error
 from monai_cxrpair.settings_check import check_settings, meant
 from monai_cxrpair.trust import check_config, is_trusted
 
@@ -234,8 +234,8 @@ def _running_parser() -> ConfigParser:
 
 def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Show a user's mistake as one line; MONAI and fire wrap it in a long traceback otherwise."""
-    cause = next((found for found in _causes(error) if isinstance(found, CxrPairError)), None)
-    line = _not_made(error) if cause is None else str(cause)
+    said = (str(each) if isinstance(each, CxrPairError) else disk_error(each) for each in _causes(error))
+    line = next(filter(None, said), None) or _not_made(error)
     stopped = issubclass(kind, KeyboardInterrupt)  # Python itself leaves with 130
     line = "stopped" if stopped else line
     if line is None or os.environ.get("CXRPAIR_DEBUG"):

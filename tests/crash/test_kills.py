@@ -177,6 +177,26 @@ def test_evaluating(place, encoder, tmp_path):
 
 @LONG
 @pytest.mark.slow
+def test_inference(place, encoder, tmp_path):
+    cohort = ["--cohort_file", place / "cohort.parquet", "--label_fraction", "0.5", "--draws", "2"]
+    config = ["evaluating", "--config_file", "configs/evaluate.yaml", "--encoder_file", encoder]
+    finish([*BUNDLE, *config, *cohort, "--output_dir", place / "report"])
+
+    def command(folder):
+        options = ["--config_file", "configs/inference.yaml", "--dataset_dir", place / "pacs"]
+        options += ["--model_file", place / "report" / "model.pt", "--overlay_dir", folder / "maps"]
+        return [*BUNDLE, "inference", *options, "--output_dir", folder / "out"]
+
+    def read(folder):
+        maps = {path.name: path.read_bytes() for path in (folder / "maps").rglob("*.png")}
+        assert maps
+        return (folder / "out" / "predictions.csv").read_text(), maps
+
+    survives(command, tmp_path, read=read, idle=0.5)
+
+
+@LONG
+@pytest.mark.slow
 def test_sweep(place, tmp_path):
     table = {
         "name": "tiny",

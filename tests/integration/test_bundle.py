@@ -100,6 +100,16 @@ def test_overlays_change_what_they_say(workplace, overlay, override, expected):
     assert card["training"]["queue_size"] == expected.get("queue_size", card["training"]["queue_size"])
 
 
+def test_workers_and_a_cache_that_is_cold_or_warm_change_no_bit_of_the_weights(workplace):
+    weights = torch.load(workplace / "same_study" / "encoder.pt", weights_only=True)
+    pixels = {"cache_dir": str(workplace / "determinism")}
+    for number, settings in enumerate(({"num_workers": 2}, {"num_workers": 3, **pixels}, {"num_workers": 1, **pixels})):
+        train(workplace, f"again{number}", overlay="pairing/same_study", **settings).run()
+        found = torch.load(workplace / f"again{number}" / "encoder.pt", weights_only=True)
+        assert list(found) == list(weights)
+        assert all(torch.equal(found[name], weights[name]) for name in weights), settings
+
+
 def test_the_in_batch_method_trains_resumes_and_has_no_queue(workplace):
     settings = {"overlay": "methods/in_batch", "pairing": {"study": "same"}, "affinity": {"kernel": "exponential"}}
     train(workplace, "in_batch", **settings).run()

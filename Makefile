@@ -6,13 +6,15 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 LABEL  ?= .venv-label
 AUDIT  ?= .venv-audit
+MINIMAL ?= .venv-minimal
+NEWEST ?= .venv-newest
 AUDIT_SERVICE ?= pypi
 
 # Threads that wait must not spin: on a shared machine that costs several times the work itself.
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help install demo test test-encoders test-integration test-crash test-long fuzz label-env lint types check audit lock clean
+.PHONY: help install demo test test-encoders test-minimal test-newest test-integration test-crash test-long fuzz label-env lint types check audit lock clean
 
 help:
 	@echo "make demo    synthetic radiographs -> pairs -> training -> report, in $(DEMO)/"
@@ -23,7 +25,8 @@ help:
 	@echo "make test-crash        kill -9 at random moments, 20 times each"
 	@echo "make fuzz              50,000 mutated files: none may crash, hang or take the memory"
 	@echo "make audit   the exact versions against the known security advisories"
-	@echo "make clean   remove $(VENV)/, $(LABEL)/, $(AUDIT)/ and $(DEMO)/"
+	@echo "make test-minimal, make test-newest   without the extras; with the newest version of everything"
+	@echo "make clean   remove the environments and $(DEMO)/"
 
 install: $(READY)
 
@@ -62,6 +65,24 @@ test: $(READY)
 test-encoders: $(READY)
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,encoders,export]"
 	$(BIN)/python -m pytest tests/evaluation/test_export.py tests/contrast/test_encoders.py tests/evaluation/test_networks.py tests/integration/test_encoders.py
+
+# Without any extra, in an environment of its own: what the extras bring is not tested then, all else works.
+test-minimal: $(MINIMAL)/.installed
+	$(MINIMAL)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/pacs --ignore tests/reporting \
+		--ignore tests/integration/test_pacs.py --ignore tests/integration/test_send.py --ignore tests/phantom/test_dicom.py
+
+$(MINIMAL)/.installed: pyproject.toml constraints.txt
+	test -x $(MINIMAL)/bin/python || $$(command -v $(PYTHON) || command -v python3) -m venv $(MINIMAL)
+	$(MINIMAL)/bin/pip install --quiet -c constraints.txt torch
+	$(MINIMAL)/bin/pip install --quiet -c constraints.txt -e . pytest pytest-xdist hypothesis jsonschema
+	touch $@
+
+# With the newest version of everything but torch, whose newest would bring several GB; installed anew each time.
+test-newest:
+	rm -rf $(NEWEST) && $$(command -v $(PYTHON) || command -v python3) -m venv $(NEWEST)
+	$(NEWEST)/bin/pip install --quiet -c constraints.txt torch
+	$(NEWEST)/bin/pip install --quiet --upgrade --upgrade-strategy eager "$$($(NEWEST)/bin/pip freeze | grep ^torch==)" -e ".[test]"
+	$(NEWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # With real servers: MONAI Label from its own environment, Orthanc where it is installed; what is missing is skipped.
 test-integration: label-env
@@ -113,4 +134,4 @@ lock: $(AUDIT)/bin/uv
 	mv $(AUDIT)/new.txt requirements.txt
 
 clean:
-	rm -rf $(VENV) $(LABEL) $(AUDIT) $(DEMO)
+	rm -rf $(VENV) $(LABEL) $(AUDIT) $(MINIMAL) $(NEWEST) $(DEMO)

@@ -22,8 +22,7 @@ def voi_lut(first=100, bits=16, entries=2000, top=65535):
 
 
 def with_highdicom(path):
-    import highdicom
-
+    highdicom = pytest.importorskip("highdicom")  # the extra `reporting`
     return highdicom.imread(path).get_frame(1, apply_voi_transform=None)
 
 

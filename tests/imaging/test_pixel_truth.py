@@ -21,8 +21,7 @@ POLARITIES = [*product(["MONOCHROME1", "MONOCHROME2"], [None, "IDENTITY"]), ("MO
 
 
 def with_highdicom(path):
-    import highdicom
-
+    highdicom = pytest.importorskip("highdicom")  # the extra `reporting`
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return highdicom.imread(path).get_frame(1, apply_voi_transform=None)

@@ -1,10 +1,13 @@
 """Writing a file so that a killed run leaves either the old file or the new one, never half of one."""
 
 import csv
+import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -37,9 +40,10 @@ def atomic_path(path: Path, *, mode: int | None = PRIVATE) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     except OSError as error:
         raise CxrPairError(f"cannot write {path}: {error.strerror or error}") from error
-    os.close(handle)
     temporary = Path(name)
     try:
+        _lock(handle)
+        _remove_leftovers(path, but=temporary.name)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -50,6 +54,36 @@ def atomic_path(path: Path, *, mode: int | None = PRIVATE) -> Iterator[Path]:
         raise CxrPairError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Whether nobody else writes to a temporary file; the lock ends with its process, however that ends."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # or the file system has no locks: then what killed runs left stays
+        return False
+    return True
+
+
+@cache
+def _leftovers(folder: Path, process: int) -> tuple[str, ...]:
+    """Temporary files that were there before this process wrote into a folder: looked for once."""
+    return tuple(name for name in os.listdir(folder) if name.startswith(".") and name.endswith(".tmp"))
+
+
+def _remove_leftovers(path: Path, *, but: str) -> None:
+    """Delete what killed runs have left of a file: the mapping of pseudonyms, for one, should not lie about."""
+    mine = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.tmp")  # as mkstemp names them
+    for name in filter(mine.fullmatch, _leftovers(path.parent, os.getpid())):
+        with suppress(OSError):  # gone, or somebody else's
+            if name != but:
+                handle = os.open(path.parent / name, os.O_RDWR)
+                try:
+                    if _lock(handle):
+                        (path.parent / name).unlink()
+                finally:
+                    os.close(handle)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -5,84 +5,26 @@ dictionary is planted, in the object itself and in an item of every sequence: a 
 The tokens may stand only where the design says: in key, mapping and state, which are the owner's.
 """
 
-import base64
-import io
 import os
-import re
 import subprocess
 import sys
-import zipfile
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pydicom
 import pytest
 import yaml
+from canary import TOKENS, contents, write_export
 from no_network import guarded
-from pydicom.datadict import DicomDictionary
-from pydicom.dataset import Dataset
-
-from monai_cxrpair.phantom import write_phantom
 
 OWNERS = {"c.key", "c.mapping.csv", "c.state"}
-TEXT = {"AE": 16, "LO": 64, "LT": 64, "PN": 64, "SH": 16, "ST": 64, "UC": 64, "UT": 64, "UR": 64}
-DATES = {"DA": "19870605", "DT": "19870605070809.123456", "TM": "070809.123456"}
-# What the index decides by; their values are the standard's own words, or codes of a shared vocabulary. Study dates and
-# birth dates are in, ids too: they carry tokens of their own below.
-FUNCTIONAL = {
-    *("SpecificCharacterSet", "SOPClassUID", "Modality", "BodyPartExamined", "PresentationIntentType", "ImageType"),
-    *("PhotometricInterpretation", "PatientSex", "PatientOrientation", "BurnedInAnnotation", "PresentationLUTShape"),
-    *("VOILUTFunction", "ViewPosition", "ViewCodeSequence", "AnatomicRegionSequence", "ModalityLUTSequence"),
-    *("VOILUTSequence", "WindowCenterWidthExplanation", "RescaleType", "LossyImageCompression", "PixelData"),
-    *("SeriesDescription", "ProtocolName", "StudyDescription", "AcquisitionDeviceProcessingDescription"),
-}
-FULL = 12
-DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "StudyDescription", "AcquisitionDeviceProcessingDescription")
-
-
-def _plant(dataset: Dataset, number: int, *, depth: int = 0) -> None:
-    """Fill every attribute of the dictionary that is not there yet, or that may name somebody."""
-    for tag, (vr, _, _, retired, keyword) in DicomDictionary.items():
-        group = tag >> 16
-        if not keyword or keyword in FUNCTIONAL or group in (0x0000, 0x0002, 0x0004) or group % 2 or retired == "x":
-            continue
-        token = f"QZ{number}X{tag:08X}"
-        if vr in TEXT:
-            setattr(dataset, keyword, f"{token}^{token}" if vr == "PN" else token[: TEXT[vr]])
-        elif vr == "UI" and keyword not in ("SOPInstanceUID", "StudyInstanceUID"):
-            setattr(dataset, keyword, f"1.2.987654321.{number}.{tag}")
-        elif vr in DATES and keyword not in ("StudyDate", "StudyTime", "PatientBirthDate"):
-            setattr(dataset, keyword, DATES[vr])
-        elif vr == "SQ" and depth == 0:
-            item = Dataset()
-            item.PatientID, item.PatientName, item.TextValue = token, f"{token}^ITEM", token
-            setattr(dataset, keyword, [item])
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything that the index, describe, training, evaluating and inference write about such an export."""
     place = tmp_path_factory.mktemp("canary")
-    write_phantom(place / "phantom", patients=20, file_format="dicom", seed=5)
-    labels = []
-    patients: dict[str, str] = {}
-    for number, path in enumerate(sorted((place / "phantom").rglob("*.dcm"))):
-        dataset = pydicom.dcmread(path)
-        patient = patients.setdefault(str(dataset.PatientID), f"QZPATIENT{len(patients):03d}")
-        study, uid = f"1.2.123456789.{dataset.StudyInstanceUID.split('.')[-1]}", f"1.2.987654321.{number}.77"
-        if number % FULL == 0:  # 4,000 attributes each: all of them in every file would take minutes to read
-            _plant(dataset, number)
-        dataset.PatientID, dataset.StudyInstanceUID, dataset.SOPInstanceUID = patient, study[:64], uid
-        dataset.PatientName = f"QZNAME{patient[-3:]}^QZGIVEN"
-        for keyword in DESCRIPTIONS:
-            setattr(dataset, keyword, f"CHEST {dataset.ViewPosition} QZFREETEXT")
-        dataset.file_meta.MediaStorageSOPInstanceUID = uid
-        target = place / "pacs" / f"{number // 20}" / f"IM{number:04d}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        dataset.save_as(target, enforce_file_format=True)
-        labels.append((uid, number % 2))
+    labels = [(uid, number % 2) for number, uid in enumerate(write_export(place / "pacs", patients=20, seed=5))]
     pd.DataFrame(labels, columns=["SOPInstanceUID", "pleural_effusion"]).to_csv(place / "labels.csv", index=False)
     out = place / "out"
     out.mkdir()
@@ -130,38 +72,10 @@ def _commands(place: Path) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-def _contents(path: Path) -> Iterator[str]:
-    """The bytes of a file, and what they become when they are unpacked: tables, zip members, embedded pictures."""
-    raw = path.read_bytes()
-    yield raw.decode("latin-1")
-    if path.suffix == ".parquet":
-        table = pd.read_parquet(path)
-        yield table.to_csv()
-        yield " ".join(table.columns)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(io.BytesIO(raw)) as opened:
-            for name in opened.namelist():
-                yield name + opened.read(name).decode("latin-1")
-    for encoded in re.findall(rb"base64,([A-Za-z0-9+/=]+)", raw):
-        picture = base64.b64decode(encoded)
-        yield picture.decode("latin-1")
-        for chunk in re.findall(rb"(?:zTXt|iTXt|tEXt).{1,80}?\0\0?(.+?)(?:IDAT|IEND)", picture, re.DOTALL):
-            try:
-                yield zlib.decompress(chunk).decode("latin-1")
-            except zlib.error:
-                yield chunk.decode("latin-1")
-
-
-# Ids, names and free text of the headers; the dates in every way they are written.
-TOKENS = re.compile(
-    r"QZ(?:\d+X[0-9A-F]|PATIENT|NAME|GIVEN|FREETEXT)|1\.2\.987654321|1\.2\.123456789|1987-?06-?05|19870605"
-)
-
-
 def test_the_tokens_are_found_where_they_may_stand(place: Path) -> None:
     """The test can fail: what the owner keeps is full of them."""
-    assert any(TOKENS.search(text) for text in _contents(place / "out" / "c.mapping.csv"))
-    assert any(TOKENS.search(text) for text in _contents(place / "out" / "c.state"))
+    assert any(TOKENS.search(text) for text in contents(place / "out" / "c.mapping.csv"))
+    assert any(TOKENS.search(text) for text in contents(place / "out" / "c.state"))
     planted = [len(list(pydicom.dcmread(path).iterall())) > 4000 for path in sorted((place / "pacs").rglob("IM*"))]
     assert sum(planted) > 4
     for name in OWNERS:
@@ -173,7 +87,7 @@ def test_no_token_stands_in_anything_that_was_written(place: Path) -> None:
     assert len(files) > 25
     for path in files:
         assert not TOKENS.search(path.relative_to(place).as_posix())
-        for text in _contents(path):
+        for text in contents(path):
             found = TOKENS.search(text)
             assert not found, f"{path.relative_to(place)}: {text[max(found.start() - 60, 0) : found.end() + 40]!r}"
 

@@ -243,3 +243,14 @@ def test_another_order_is_asked_for_from_the_next_study_on_and_kept(reader):
     reader.until("document.body.dataset.phase === 'reading'")
     assert [body["strategy"] for _, path, body in reader.server.asked if "worklist" in path][-1] == "uncertain"
     assert json.loads(reader.value("localStorage.getItem('cxrpair.settings')"))["strategy"] == "uncertain"
+
+
+def test_a_name_that_looks_like_html_is_text(reader):
+    run = "<img src=x onerror=\"document.body.dataset.run='yes'\">"
+    reader.open(name=run)
+    reader.answer("1")
+    reader.saved(1)
+    reader.until("document.body.dataset.phase === 'reading'")
+    assert "<img src=x" in reader.value("document.body.innerText")
+    assert reader.value("document.querySelectorAll('img').length") == 0
+    assert reader.value("document.body.dataset.run ?? ''") == ""

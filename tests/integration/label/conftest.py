@@ -34,9 +34,9 @@ class Server:
     def log(self) -> str:
         return (self.app / "server.log").read_text(errors="replace")
 
-    def train(self, finding: str, seconds: float = 120) -> dict[str, Any]:
+    def train(self, finding: str, seconds: float = 120, **settings: Any) -> dict[str, Any]:
         """Train, wait for it, and give its figures."""
-        asked = self.ask("POST", f"/train/{finding}")
+        asked = self.ask("POST", f"/train/{finding}", json=settings)
         assert asked.ok, asked.text
         until = time.monotonic() + seconds
         # One at a time; MONAI Label sees that as soon as the process has begun, before that a second one waits for it.

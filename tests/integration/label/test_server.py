@@ -213,3 +213,13 @@ def test_answers_become_a_head_in_a_process_of_its_own_and_the_server_tells_its_
     assert "AUC" in stats["reason"]
     assert Path(server.app / "model" / "model.pt").is_file()
     assert server.ask("POST", "/scoring/probability?run_sync=true").json()["executed"] == len(_truth(server))
+
+
+def test_the_whole_network_is_fine_tuned_where_the_request_says_so(server) -> None:
+    """After the answers of the test before."""
+    before = (server.app / "model" / "first" / "model.pt").read_bytes()
+    stats = server.train(FINDING, fine_tune=True, max_epochs=1, minutes=5)
+    assert "fine-tuned network" in stats["reason"]
+    assert stats["learning"] == "fine_tuning"
+    assert (server.app / "model" / "first" / "model.pt").read_bytes() == before
+    assert server.ask("POST", "/scoring/probability?run_sync=true").json()["executed"] == len(_truth(server))

@@ -350,6 +350,11 @@ def test_weights_of_a_network_of_ones_own_keep_its_last_layer(tmp_path):
         ("resnet18", {"in_channels": 2}, r"in_channels is 2"),
         ({"width": 3}, {}, r"needs _target_"),
         ({"_target_": "nowhere.Net"}, {}, r"nowhere\.Net cannot be made"),
+        (
+            {"_target_": "monai.networks.nets.EfficientNetBN", "model_name": "efficientnet-b0", "spatial_dims": 2},
+            {},
+            "would download weights: add `pretrained: false`",
+        ),
         ({"_target_": "builtins.dict"}, {}, r"gives a dict, not a torch\.nn\.Module"),
         ({"_target_": OWN, "depth": 3}, {}, r"cannot be made \(.*depth"),
         ({"_target_": "torch.nn.Flatten", "start_dim": 2}, {}, r"features of shape \(B, F\)"),

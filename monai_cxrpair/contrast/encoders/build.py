@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -61,7 +62,8 @@ def _own(definition: Mapping[str, Any]) -> nn.Module:
     if not target:
         raise CxrPairError("encoder: the definition of a network of your own needs _target_, its class by full name")
     try:
-        network = ConfigParser({"encoder": dict(definition)}).get_parsed_content("encoder")
+        with _no_download():
+            network = ConfigParser({"encoder": dict(definition)}).get_parsed_content("encoder")
     except Exception as error:  # whatever the class or its import raises
         cause: BaseException = error
         while cause.__cause__ is not None:
@@ -71,6 +73,21 @@ def _own(definition: Mapping[str, Any]) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise CxrPairError(f"encoder: {target} gives a {type(network).__name__}, not a torch.nn.Module")
     return network
+
+
+@contextmanager
+def _no_download() -> Iterator[None]:
+    """Some of MONAI's networks fetch weights when they are made, EfficientNet even unasked: here nothing does."""
+    kept = torch.hub.download_url_to_file
+
+    def refuse(url: str, *_: Any, **__: Any) -> None:
+        raise CxrPairError("it would download weights: add `pretrained: false`")
+
+    torch.hub.download_url_to_file = refuse
+    try:
+        yield
+    finally:
+        torch.hub.download_url_to_file = kept
 
 
 # Named and typed as TorchScript wants hooks, for the bundle's `ckpt_export`.

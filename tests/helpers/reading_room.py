@@ -10,6 +10,7 @@ from monai_cxrpair.cohort import Cohort
 from monai_cxrpair.evaluation.classifier import Classifier, save_classifier
 from monai_cxrpair.label.studies import Studies
 
+FINDING = "pleural_effusion"
 SIZE, WIDTH = 48, 32
 OWN = {"_target_": "real_run.SmallEncoder", "width": WIDTH}
 
@@ -43,6 +44,12 @@ def write_model(folder, *, seed=0, weight=None):
         )
     pixels = {"image_size": SIZE, "mean": 0.4, "std": 0.2}
     point = {"threshold": 0.4, "rule": "youden"}
-    card = {"finding": "pleural_effusion", "operating_point": point, "test_auc": 0.9, "preprocessing": pixels}
+    card = {"finding": FINDING, "operating_point": point, "test_auc": 0.9, "preprocessing": pixels}
     save_classifier(network, folder, {**card, "encoder_card": {"encoder": OWN, "preprocessing": pixels}})
     return folder / "model.pt"
+
+
+def say(answers, truth, studies):
+    """A reader who is always right."""
+    for study in studies:
+        answers.add(study, FINDING, "present" if truth[study] else "absent", reader="Ada")

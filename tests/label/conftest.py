@@ -1,6 +1,7 @@
 import pytest
 from reading_room import OWN, make_studies, write_model
 
+from monai_cxrpair.label.answers import Answers
 from monai_cxrpair.label.reader_model import ReaderModel
 
 
@@ -19,3 +20,8 @@ def open_model(tmp_path, hospital):
         return ReaderModel(folder, studies or hospital[0], cache_folder=cache, own_encoder=OWN, **settings)
 
     return open_it
+
+
+@pytest.fixture
+def answers(tmp_path):
+    return Answers(tmp_path / "answers.jsonl")

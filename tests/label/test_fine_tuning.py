@@ -3,29 +3,16 @@ import json
 import numpy as np
 import pytest
 import torch
-from reading_room import make_studies
+from reading_room import FINDING, make_studies, say
 from sklearn.metrics import roc_auc_score
 
 from monai_cxrpair.errors import CxrPairError
 from monai_cxrpair.evaluation.embedding_store import network_hash
-from monai_cxrpair.label.answers import Answers
 from monai_cxrpair.label.fine_tuning import FineTuning
 from monai_cxrpair.label.history import read_refits
 from monai_cxrpair.label.judge import make_folds
 from monai_cxrpair.label.present import KEPT, PRESENT
 from monai_cxrpair.label.refit import gather, refit
-
-FINDING = "pleural_effusion"
-
-
-@pytest.fixture
-def answers(tmp_path):
-    return Answers(tmp_path / "answers.jsonl")
-
-
-def say(answers, truth, studies):
-    for study in studies:
-        answers.add(study, FINDING, "present" if truth[study] else "absent", reader="Ada")
 
 
 def test_the_whole_network_learns_and_is_in_use_and_the_next_head_is_on_the_encoder_as_it_came(

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from reading_room import make_studies, write_model
+from reading_room import FINDING, make_studies, say, write_model
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
@@ -18,18 +18,6 @@ from monai_cxrpair.label.learning import Candidate, NewHead
 from monai_cxrpair.label.lock import locked
 from monai_cxrpair.label.present import PRESENT, STAND_IN
 from monai_cxrpair.label.refit import REFIT_LOCK, gather, refit
-
-FINDING = "pleural_effusion"
-
-
-@pytest.fixture
-def answers(tmp_path):
-    return Answers(tmp_path / "answers.jsonl")
-
-
-def say(answers, truth, studies):
-    for study in studies:
-        answers.add(study, FINDING, "present" if truth[study] else "absent", reader="Ada")
 
 
 def synthetic(n=120, seed=0, signal=1.0, features=8):

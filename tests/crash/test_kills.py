@@ -217,6 +217,7 @@ def test_sweep(place, tmp_path):
 
     def read(folder):
         (block,) = json.loads((folder / "tiny" / "table.json").read_text())["blocks"]
-        return [(row["name"], row["auc_draws"]) for row in block["rows"]]
+        assert all(row["auc_draws"] for row in block["rows"])
+        return [(row["row"], row["auc_draws"]) for row in block["rows"]]
 
     survives(command, tmp_path, read=read, idle=0.1)

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,7 @@ def begin(output_dir: str) -> None:
             cannot be written to, or several processes for a config that is for one.
     """
     sys.excepthook = _one_line
+    threading.excepthook = _thread_failed
     if _rank():
         logging.disable(logging.WARNING)  # the first process says it
     parser = _running_parser()
@@ -246,6 +248,12 @@ def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackT
         time.sleep(SAME_ERROR_SECONDS)
         line = f"process {_rank()}: {line}"
     sys.stderr.write(f"{line}\n" if stopped else f"error: {line}\n")
+
+
+def _thread_failed(args: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread: where the disk is full, the run itself finds that out and says so."""
+    if args.exc_value is None or disk_error(args.exc_value) is None or os.environ.get("CXRPAIR_DEBUG"):
+        threading.__excepthook__(args)
 
 
 def _rank() -> int:
